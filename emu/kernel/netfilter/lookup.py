@@ -18,7 +18,7 @@ from emu.kernel.netfilter.matches.ip import ALL_ONES, Ip
 from emu.kernel.netfilter.matches.sctp import Sctp
 from emu.kernel.netfilter.matches.tcp import Tcp
 from emu.kernel.netfilter.matches.udp import Udp
-from emu.kernel.netfilter.ruleset import Chain, ChainMap, Rule
+from emu.kernel.netfilter.ruleset import MOST_EDITS, Chain, ChainMap, Edit, Rule
 from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
 from emu.kernel.netfilter.targets.verdicts import Accept, Return
@@ -52,32 +52,75 @@ class _Keyed(NamedTuple):
         return self.dst if field == "dst" else self.port
 
 
-class Index:
-    """Entries by the value of one field of the packet; entries that name no exact value are candidates for every packet."""
+class _Edited(NamedTuple):
+    """An edit of a chain (`Edit`), with its lines as keyed ones."""
 
-    __slots__ = ("_entries", "_fields", "_found", "_named", "_rest")
+    at: int
+    until: int
+    lines: Sequence[_Keyed]
+
+
+class Index:
+    """Entries by the value of one field of the packet; entries that name no exact value are candidates for every packet.
+
+    That of a chain which was made by edits has the places that were there before, and the edits: what is looked up goes through
+    them, and nothing else is looked at.
+    """
+
+    __slots__ = ("_added", "_edits", "_entries", "_field", "_fields", "_found", "_named", "_rest")
     __deepcopy__: ClassVar[Any] = itself  # else compiled code makes it an attribute of each object
 
-    def __init__(self, field: str, entries: Sequence[_Keyed], fields: tuple[str, ...]) -> None:
-        self._fields = tuple(other for other in fields if other != field)
-        self._entries = entries
-        self._named: dict[Any, list[int]] = {}
-        unnamed: list[int] = []
-        for at, entry in enumerate(entries):
-            key = entry.key(field)
-            (unnamed if key is None else self._named.setdefault(key, [])).append(at)
-        self._named[None] = unnamed
+    def __init__(
+        self, field: str, entries: Sequence[_Keyed] | Chain, fields: tuple[str, ...], known: Index | None = None
+    ) -> None:
+        """`known`: the index that `edited` goes on from."""
+        self._field, self._entries, self._fields = field, entries, fields
+        self._edits: tuple[_Edited, ...] = ()
+        self._added: set[Any] = set()  # the values that lines of edits name
         self._found: dict[Any, Program | Index] = {}
-        self._rest = _build([entries[at] for at in unnamed], self._fields)
+        self._named: dict[Any, list[int]] = {} if known is None else known._named
+        self._rest: Program | Index = ()
+
+    @classmethod
+    def of(cls, field: str, entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Index:
+        index = cls(field, entries, tuple(other for other in fields if other != field))
+        index._named[None] = []
+        for at, entry in enumerate(entries):
+            index._named.setdefault(entry.key(field), []).append(at)
+        index._rest = index._built(sorted(index._places(None)))
+        return index
+
+    def edited(self, chain: Chain, edits: Sequence[Edit]) -> Index | None:
+        """That of the chain after these edits. None: there were too many."""
+        if len(self._edits) + len(edits) > MOST_EDITS:
+            return None
+        index = type(self)(self._field, chain, self._fields, self)
+        made = (_Edited(at, until, [*map(_keyed, lines)]) for at, until, lines in edits)
+        index._edits = (*self._edits, *made)
+        index._added = {line.key(self._field) for edit in index._edits for line in edit.lines}
+        index._rest = index._built(sorted(index._places(None)))
+        return index
+
+    def _places(self, key: Any) -> list[int]:
+        places = self._named.get(key, [])
+        for at, until, lines in self._edits:
+            further = len(lines) - (until - at)
+            places = [place if place < at else place + further for place in places if not at <= place < until]
+            places += [place for place, line in enumerate(lines, at) if line.key(self._field) == key]
+        return places
+
+    def _built(self, places: Sequence[int]) -> Program | Index:
+        entries = self._entries
+        if isinstance(entries, Chain):
+            return _build([_keyed(entries.rule(at)) for at in places], self._fields)
+        return _build([entries[at] for at in places], self._fields)
 
     def _get(self, key: Any) -> Program | Index:
         found = self._found.get(key)
         if found is None:
-            named = self._named.get(key)
-            if named is None:
+            if key not in self._named and key not in self._added:
                 return self._rest
-            places = sorted(named + self._named[None])
-            found = self._found[key] = _build([self._entries[at] for at in places], self._fields)
+            found = self._found[key] = self._built(sorted(self._places(key) + self._places(None)))
         return found
 
     def find(self, frame: Frame) -> Program | Index:
@@ -106,9 +149,17 @@ def program(chain: Chain) -> Program | Index:
     """The chain compiled, once for all namespaces that share it."""
     compiled: Program | Index | None = chain.program
     if compiled is None:
-        entries = [_Keyed(rule, _destination(rule), _port(rule)) for rule in chain.rules]
-        compiled = chain.program = _build(entries, ("dst", "port"))
+        since, chain.since = chain.since, None
+        if since is not None and isinstance(since[0], Index):
+            compiled = since[0].edited(chain, since[1])
+        if compiled is None:
+            compiled = _build([_keyed(rule) for rule in chain.rules], ("dst", "port"))
+        chain.program = compiled
     return compiled
+
+
+def _keyed(rule: Rule) -> _Keyed:
+    return _Keyed(rule, _destination(rule), _port(rule))
 
 
 def scan(chain: Chain) -> Program:
@@ -126,7 +177,7 @@ def path(base: Chain, chains: ChainMap, frame: Frame, state: HookState) -> tuple
 
 def _follow(chain: Chain, chains: ChainMap, frame: Frame, state: HookState, met: list[Rule]) -> bool | None:
     """Put the rules that match on `met`. True: one accepts; False: the chain comes back; None: `path` has no answer."""
-    for rule in chain.rules:
+    for rule in chain:
         if not all(match.by_state() for match in rule.matches):
             return None
         if not all(match.matches(frame, state) for match in rule.matches):
@@ -151,7 +202,7 @@ def _build(entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Program | Inde
         named = {field: sum(entry.key(field) is not None for entry in entries) for field in fields}
         field = max(fields, key=lambda each: named[each])
         if named[field] >= WORTH // 2:
-            return _INDEX[field](field, entries, fields)
+            return _INDEX[field].of(field, entries, fields)
     return tuple(_entry(entry.rule) for entry in entries)
 
 

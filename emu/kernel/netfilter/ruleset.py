@@ -6,10 +6,10 @@ know how rules are walked (`table.py`), looked up (`lookup.py`) or spelled in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.fork import itself
 from emu.kernel.netfilter.matches import Match, matches
@@ -26,6 +26,8 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
     }
 )
+
+MOST_EDITS = 64  # behind so many a chain is compiled anew
 
 
 def match_name(kind: type[Match]) -> str:
@@ -93,28 +95,78 @@ class Rule(AnyRule):
         return f"-A {self.chain} {self.spec}".rstrip()
 
 
-class Chain:
-    """A chain: `policy` is ACCEPT or DROP for built-in ones, "" for users'. Immutable, compared by identity."""
+class Edit(NamedTuple):
+    """A part of a chain, by places from 0, that other lines take the place of."""
 
-    __slots__ = ("name", "policy", "program", "rules")
+    at: int
+    until: int
+    lines: Sequence[Rule]
+
+
+class Chain:
+    """A chain: `policy` is ACCEPT or DROP for built-in ones, "" for users'. Immutable, compared by identity.
+
+    `since`: a program of an earlier moment, and the edits that came behind it, where a chain was made by edits.
+    """
+
+    __slots__ = ("_rules", "name", "policy", "program", "since")
     __deepcopy__ = itself
 
-    def __init__(self, name: str, policy: str = "", rules: tuple[Rule, ...] = ()) -> None:
+    def __init__(self, name: str, policy: str = "", rules: Iterable[Rule] = ()) -> None:
+        """The rules in their order: each is numbered when it is first asked for. Of a long chain most never are."""
         self.name, self.policy = name, policy
-        self.rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
+        self._rules: list[Rule] | tuple[Rule, ...] = [*rules]
         self.program: Any = None  # compiled at the first walk, see lookup.program
+        self.since: tuple[Any, tuple[Edit, ...]] | None = None
 
-    def changed(self, lines: Mapping[int, Rule]) -> Chain:
-        """The same chain with other rules at some places (from 0)."""
-        rules = [*self.rules]
-        for at, rule in lines.items():
-            rules[at] = rule.at(at + 1)
-        chain = Chain(self.name, self.policy)
-        chain.rules = tuple(rules)
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        rules = self._rules
+        if not isinstance(rules, tuple):
+            rules = self._rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
+        return rules
+
+    def __iter__(self) -> Iterator[Rule]:
+        return map(self.rule, range(len(self._rules)))
+
+    def rule(self, at: int) -> Rule:
+        """The rule at a place, from 0."""
+        rules = self._rules
+        rule = rules[at]
+        if rule.number != at + 1 and isinstance(rules, list):
+            rule = rules[at] = rule.at(at + 1)
+        return rule
+
+    @property
+    def lines(self) -> Sequence[Rule]:
+        """The rules, whose numbers may not be those of their places."""
+        return self._rules
+
+    def edited(self, edits: Sequence[Edit]) -> Chain:
+        """The chain after these edits, each made after the one before. It costs what they change."""
+        lines = [*self._rules]
+        for at, until, others in edits:
+            lines[at:until] = others
+        chain = Chain(self.name, self.policy, lines)
+        known, earlier = (self.program, ()) if self.since is None or self.program is not None else self.since
+        if known is not None and len(earlier) + len(edits) <= MOST_EDITS:
+            chain.since = known, (*earlier, *edits)
         return chain
 
+    def now(self, rule: Rule) -> Rule | None:
+        """What a rule of an earlier moment is in this chain: itself, or the one made of it when its number changed. It is
+        looked for outwards from its place."""
+        lines, place = self._rules, rule.number - 1
+        for far in range(max(place + 1, len(lines) - place)):
+            for at in (place - far, place + far):
+                if 0 <= at < len(lines) and (
+                    lines[at] is rule or (lines[at].matches is rule.matches and lines[at].target is rule.target)
+                ):
+                    return self.rule(at)
+        return None
+
     def __repr__(self) -> str:
-        return f"<chain {self.name} of {len(self.rules)}>"
+        return f"<chain {self.name} of {len(self._rules)}>"
 
 
 ChainMap = Mapping[str, Chain]

@@ -289,7 +289,7 @@ def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
             for table in (*PRIORITIES, "nat")
             for hook, name in enumerate(HOOK_NAMES)
             for chain in (ruleset.chain(table, name),)
-            if chain is not None and (chain.rules or chain.policy == "DROP")
+            if chain is not None and (chain.lines or chain.policy == "DROP")
         )
     )
 
@@ -309,11 +309,7 @@ def _hooks(places: frozenset[tuple[str, int]]) -> tuple[int, ...]:
 def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:
     """The rule in another rule set: itself, or the one made of it when its number changed."""
     chain = ruleset.chain(rule.table, rule.chain)
-    if chain is None:
-        return None
-    if len(chain.rules) >= rule.number and chain.rules[rule.number - 1] is rule:
-        return rule
-    return next((each for each in chain.rules if each.matches is rule.matches and each.target is rule.target), None)
+    return None if chain is None else chain.now(rule)
 
 
 class _Programs(dict[str, Program | Index]):

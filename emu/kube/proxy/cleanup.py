@@ -79,7 +79,10 @@ class CleanUp:
         """The UDP ports of Services that are gone, where that counts."""
         if old is None or not self._deleted:
             return []
-        return [port for key, port in old.by_key.items() if key.protocol == "UDP" and key not in new.by_key]
+        keys = sorted(new.changed.ports) if old.moment is new.changed.since else old.order
+        return [
+            old.by_key[key] for key in keys if key.protocol == "UDP" and key in old.by_key and key not in new.by_key
+        ]
 
 
 def required(before: EndpointsMap, after: EndpointsMap) -> bool:

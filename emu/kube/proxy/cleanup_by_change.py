@@ -67,12 +67,15 @@ class CleanUpByChange:
 def filters(old: Snapshot | None, new: Snapshot) -> Filters:
     """What a sync from `old` (None: the first one) to `new` deletes."""
     found = Filters(set(), set(), set(), set())
-    ports = {} if old is None else old.by_key
-    for key, port in ports.items():
-        if key.protocol == "UDP" and key not in new.by_key:
-            found.addresses.add(ip4(port.cluster_ip))
-    for key, port in new.by_key.items():
+    before_of = {} if old is None else old.by_key
+    following = old is not None and old.moment is new.changed.since
+    for key in new.changed.ports if following else {*before_of, *new.by_key}:
         if key.protocol != "UDP":
+            continue
+        port = new.by_key.get(key)
+        if port is None:
+            if key in before_of:
+                found.addresses.add(ip4(before_of[key].cluster_ip))
             continue
         before, after = _serving(old, key), _serving(new, key)
         if after and not before:

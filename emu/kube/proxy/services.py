@@ -6,6 +6,7 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -21,6 +22,7 @@ O = TypeVar("O", bound=Object)
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 LARGE_CLUSTER_ENDPOINTS = 1000
+FEW = 16  # so many ports are put in their places one by one
 
 
 class PortKey(NamedTuple):
@@ -235,6 +237,8 @@ class _Part(NamedTuple):
 
 
 Parts = Mapping[tuple[str, str], tuple[_Part, ...]]
+
+
 Change = tuple[O | None, O | None]  # an object before and after: None where it was not there, or is gone
 
 
@@ -255,13 +259,14 @@ class Changed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All service ports, in the order of their names, and their endpoints at one moment, for all nodes.
+    """All service ports and their endpoints at one moment, for all nodes. `order` has the ports by their names.
 
     `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all (`count`). `health_checks` are the node ports that
     answer for a Service (namespace, name). `moment` stands for the snapshot where one must not hold on to it.
     """
 
     by_key: Mapping[PortKey, ServicePort]
+    order: Sequence[PortKey]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
     count: int
     health_checks: Mapping[int, tuple[str, str]]
@@ -280,10 +285,11 @@ class Snapshot:
     def followed(self, services: Sequence[Change[Service]], slices: Sequence[Change[EndpointSlice]]) -> Snapshot:
         """The moment after these changes, each made after the one before: it costs what changed, not what is there. Raises
         InputError."""
-        by_key, new_ports = _ports(self, services)
+        by_key, order, new_ports = _ports(self, services)
         health_checks = self.health_checks
         if any(port.health_check_node_port for each in services for end in each if end for port in ports_of(end)):
-            health_checks = {p.health_check_node_port: p.key[:2] for p in by_key.values() if p.health_check_node_port}
+            asked = (by_key[key] for key in order)
+            health_checks = {p.health_check_node_port: p.key[:2] for p in asked if p.health_check_node_port}
         now = _with_changes(self.read.slices, slices)
         parts, with_others = _parts(self.read, slices, now)
         endpoints = _endpoints(self, parts, sorted(with_others))
@@ -292,7 +298,7 @@ class Snapshot:
             count += sum(len(endpoints.get(key, ())) - len(self.endpoints.get(key, ())) for key in with_others)
         moved = Changed(self.moment, frozenset(new_ports | with_others))
         read = _Read(_with_changes(self.read.services, services), now, parts)
-        return Snapshot(by_key, endpoints, count, health_checks, read, moved)
+        return Snapshot(by_key, order, endpoints, count, health_checks, read, moved)
 
     @property
     def large(self) -> bool:
@@ -304,13 +310,13 @@ class Snapshot:
 
     @property
     def ports(self) -> list[ServicePort]:
-        return [*self.by_key.values()]
+        return [self.by_key[key] for key in self.order]
 
     def of_port(self, port: ServicePort) -> tuple[Endpoint, ...]:
         return self.endpoints.get(port.key, ())
 
 
-NOTHING = Snapshot({}, {}, 0, {}, _Read({}, {}, {}), Changed(None, frozenset()))
+NOTHING = Snapshot({}, (), {}, 0, {}, _Read({}, {}, {}), Changed(None, frozenset()))
 
 
 def _changes(before: Mapping[Key, O], objects: Iterable[O]) -> list[Change[O]]:
@@ -335,18 +341,34 @@ def _with_changes(objects: Mapping[Key, O], changes: Iterable[Change[O]]) -> Map
     return changed(objects, moved)
 
 
-def _ports(after: Snapshot, changes: Iterable[Change[Service]]) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
-    """The service ports in order, and which of them changed, came or went."""
+def _ports(
+    after: Snapshot, changes: Iterable[Change[Service]]
+) -> tuple[Mapping[PortKey, ServicePort], Sequence[PortKey], set[PortKey]]:
+    """The service ports, their order, and which of them changed, came or went."""
     moved: dict[PortKey, ServicePort | None] = {}
     for old, new in changes:
         moved.update((port.key, None) for port in (ports_of(old) if old else ()))
         moved.update((port.key, port) for port in (ports_of(new) if new else ()))
     if not moved:
-        return after.by_key, set()
-    by_key = changed(after.by_key, moved)
-    if any(port is not None and key not in after.by_key for key, port in moved.items()):
-        by_key = {key: by_key[key] for key in sorted(by_key)}
-    return by_key, {*moved}
+        return after.by_key, after.order, set()
+    came = [key for key, port in moved.items() if port is not None and key not in after.by_key]
+    gone = [key for key, port in moved.items() if port is None and key in after.by_key]
+    return changed(after.by_key, moved), _ordered(after.order, came, gone), {*moved}
+
+
+def _ordered(order: Sequence[PortKey], came: Sequence[PortKey], gone: Sequence[PortKey]) -> Sequence[PortKey]:
+    """The same order with further ports, and without some."""
+    if not came and not gone:
+        return order
+    new = [*order]
+    for key in gone:
+        del new[bisect_left(new, key)]
+    if len(came) < FEW:
+        for key in came:
+            insort(new, key)
+    else:
+        new = sorted([*new, *came])
+    return new
 
 
 def _service_of(each: EndpointSlice) -> tuple[str, str]:

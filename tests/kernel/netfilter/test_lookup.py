@@ -19,7 +19,7 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.hooks import Drop, Reject
 from emu.kernel.netfilter.lookup import Index, path, program, scan
-from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.ruleset import Chain, Edit, RuleSet
 from emu.kernel.netfilter.table import walker
 from emu.wire.frame import Frame
 from rules import FakeNetns, packet, ruleset
@@ -114,6 +114,44 @@ def test_look_up_equals_scan(rules: RuleSet, packets: list[Frame]) -> None:
     looked_up = outcome(FakeNetns(), rules, [frame.clone() for frame in packets], program)
     scanned = outcome(FakeNetns(), rules, packets, scan, lambda *_: None)
     assert looked_up == scanned
+
+
+@settings(max_examples=300, deadline=None)
+@given(rulesets(), rulesets(), st.data())
+def test_a_chain_made_by_edits_is_looked_up_as_one_made_anew(
+    rules: RuleSet, others: RuleSet, data: st.DataObject
+) -> None:
+    chains = {**rules.tables["filter"]}
+    lines = others.tables["filter"]["FORWARD"].rules
+    for _ in range(data.draw(st.integers(1, 4))):
+        known = chains["FORWARD"]
+        if data.draw(st.booleans()):
+            program(known)  # a walk came by: what is made next goes on from it
+        edits, count = [], len(known.lines)
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.integers(0, count))
+            until = data.draw(st.integers(at, min(count, at + 3)))
+            first = data.draw(st.integers(0, len(lines)))
+            edits.append(Edit(at, until, lines[first : first + 3]))
+            count += len(edits[-1].lines) - (until - at)
+        chains["FORWARD"] = known.edited(edits)
+        now = RuleSet({"filter": chains})
+        packets = data.draw(st.lists(frames, min_size=1, max_size=6))
+        if data.draw(st.booleans()):
+            looked_up = outcome(FakeNetns(), now, [frame.clone() for frame in packets], program)
+            assert looked_up == outcome(FakeNetns(), now, packets, scan, lambda *_: None)
+    edited = chains["FORWARD"]
+    anew = Chain(edited.name, edited.policy, edited.lines)
+    assert [(rule.number, str(rule)) for rule in edited.rules] == [(rule.number, str(rule)) for rule in anew.rules]
+
+
+def test_a_rule_that_stays_in_a_chain_is_found_at_its_new_place() -> None:
+    chain = ruleset("filter", *(f"-A FORWARD -d 10.0.0.{n}" for n in range(20))).tables["filter"]["FORWARD"]
+    there = chain.rules
+    other = ruleset("filter", "-A FORWARD -d 10.1.0.1").tables["filter"]["FORWARD"].rules
+    later = chain.edited([Edit(3, 4, ()), Edit(10, 10, other * 2)])
+    assert [later.now(rule) for rule in there] == [*later.rules[:3], None, *later.rules[3:10], *later.rules[12:]]
+    assert later.now(there[2]) is there[2] and later.rules[15].number == 16
 
 
 BY_STATE = ruleset(

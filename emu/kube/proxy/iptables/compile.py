@@ -7,10 +7,11 @@ how rules are put in force.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
-from itertools import accumulate, chain, zip_longest
+from itertools import chain, zip_longest
 from operator import attrgetter
 
 from emu.kernel.netfilter.layered import changed as layered
@@ -20,7 +21,7 @@ from emu.kernel.netfilter.matches.ip import Address, Ip
 from emu.kernel.netfilter.matches.mark import Mark
 from emu.kernel.netfilter.matches.nfacct import Nfacct
 from emu.kernel.netfilter.nat_ports import PROTO_RANDOM_FULLY, NatRange
-from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Edit, Rule, RuleSet
 from emu.kernel.netfilter.targets import Jump
 from emu.kernel.netfilter.targets.mark import Mark as SetMark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
@@ -90,21 +91,22 @@ def compile(  # the design's word: a proxy compiles objects into rules
 class ProxyRules:
     """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own.
 
-    `changed` are the ports that differ from the rules whose `moment` is `since`. `places`, by the name of lines: where each
-    port's begin in their shared chain, made when they are first wanted.
+    `order` has the ports by their names. `changed` are those that differ from the rules whose `moment` is `since`. `owners`, by
+    the name of lines: the port of each line of their shared chain.
     """
 
-    __slots__ = ("_ruleset", "changed", "moment", "places", "ports", "shared", "since")
+    __slots__ = ("_ruleset", "changed", "moment", "order", "owners", "ports", "shared", "since")
 
     def __init__(
         self,
         shared: Mapping[str, Mapping[str, Chain]],
         ports: Mapping[PortKey, PortRules],
+        order: Sequence[PortKey] = (),
+        owners: Mapping[str, Sequence[PortKey]] | None = None,
         since: object = None,
         changed: Iterable[PortKey] = (),
-        places: dict[str, dict[PortKey, int]] | None = None,
     ) -> None:
-        self.shared, self.ports, self.places = shared, ports, {} if places is None else places
+        self.shared, self.ports, self.order, self.owners = shared, ports, order, {} if owners is None else owners
         self.moment, self.since, self.changed = object(), since, changed
         self._ruleset: RuleSet | None = None
 
@@ -113,18 +115,10 @@ class ProxyRules:
         """All of it, made when it is first wanted: a partial sync does without."""
         if self._ruleset is None:
             nat = dict(self.shared["nat"])
-            for port in self.ports.values():
-                nat.update(port.chains)
+            for key in self.order:
+                nat.update(self.ports[key].chains)
             self._ruleset = RuleSet({**self.shared, "nat": nat})
         return self._ruleset
-
-    def place(self, key: PortKey, lines: str) -> int:
-        """Where the lines of a port begin in their shared chain."""
-        found = self.places.get(lines)
-        if found is None:
-            counts = map(len, map(attrgetter(lines), self.ports.values()))
-            found = self.places[lines] = dict(zip(self.ports, accumulate(counts, initial=0), strict=False))
-        return found[key]
 
     def differing(self, old: ProxyRules) -> Iterable[PortKey]:
         """The ports whose rules are not those of `old`, in order."""
@@ -233,21 +227,17 @@ class Compiler:
         before = self._snapshot
         following = before is not None and before.moment is snapshot.changed.since
         keys = snapshot.changed.ports if following else snapshot.by_key.keys() | self._ports.keys()
-        ports, changed, same_keys = self._ports, set(), before is not None
+        ports, changed = self._ports, set()
         for key in keys:
             port, known = snapshot.by_key.get(key), ports.get(key)
             if port is None:
                 ports.pop(key, None)
                 changed.add(key)
-                same_keys = False
             elif known is None or not known.holds(port, snapshot.of_port(port)):
                 ports[key] = _Port(port, snapshot.of_port(port))
                 changed.add(key)
-                same_keys = same_keys and known is not None
         self._snapshot = snapshot
         if changed or before is None or snapshot.large is not before.large:
-            if not same_keys:
-                self._ports = {key: ports[key] for key in snapshot.by_key}
             unlike = {*self._unlike, *(key for key in changed if key in ports and not ports[key].alike)}
             self._to_check = changed | unlike
             self._unlike = {key: ports[key] for key in sorted(unlike) if key in ports and not ports[key].alike}
@@ -288,29 +278,23 @@ class Compiler:
         self, config: ProxyConfig, configs: tuple[PortConfig, PortConfig], before: ProxyRules | None
     ) -> ProxyRules:
         there = self._ports
+        assert self._snapshot is not None
+        order = self._snapshot.order
         if before is None:
-            made = {key: port.rules(config, configs) for key, port in there.items()}
-            return ProxyRules(_fixed_chains(config, made), made)
-        checked = {key: there[key].rules(config, configs) for key in self._to_check if key in there}
-        if all((key in there) == (key in before.ports) for key in self._to_check):
-            by_key: Mapping[PortKey, PortRules] = layered(before.ports, checked)
-        else:
-            by_key = {key: checked.get(key) or before.ports[key] for key in there}
-        old = before.ports
+            made = {key: there[key].rules(config, configs) for key in order}
+            of_lines = {lines: _owners(made, lines) for _, _, lines in SHARED}
+            return ProxyRules(_fixed_chains(config, made), made, order, of_lines)
+        checked = {key: there[key].rules(config, configs) if key in there else None for key in self._to_check}
+        old, by_key = before.ports, layered(before.ports, checked)
         changed = sorted(key for key in self._to_check if old.get(key) is not by_key.get(key))
         shared = {table: dict(chains) for table, chains in before.shared.items()}
-        reshaped = set[str]()
+        owners: dict[str, Sequence[PortKey]] = {**before.owners}
         for table, name, lines in SHARED:
             unlike = [key for key in changed if not _read_alike(old.get(key, NO_PORT), by_key.get(key, NO_PORT), lines)]
             if unlike:
-                known = before.shared[table][name]
-                one = _with_lines(known, lines, before, by_key, unlike)
-                if one is None:
-                    one = _shared_chain(table, name, lines, config, by_key, known)
-                    reshaped.add(lines)
-                shared[table][name] = one
-        places = {lines: places for lines, places in before.places.items() if lines not in reshaped}
-        return ProxyRules(shared, by_key, before.moment, changed, places)
+                found = _with_lines(before.shared[table][name], owners[lines], lines, by_key, unlike)
+                shared[table][name], owners[lines] = found
+        return ProxyRules(shared, by_key, order, owners, before.moment, changed)
 
 
 def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
@@ -319,20 +303,28 @@ def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
     return len(mine) == len(theirs) and all(map(_same, mine, theirs))
 
 
+def _owners(ports: Mapping[PortKey, PortRules], lines: str) -> list[PortKey]:
+    """The port of each line that ports, in their order, have for a shared chain."""
+    return [key for key, port in ports.items() for _ in getattr(port, lines)]
+
+
 def _with_lines(
-    known: Chain, lines: str, before: ProxyRules, new: Mapping[PortKey, PortRules], changed: Iterable[PortKey]
-) -> Chain | None:
-    """A shared chain in which the lines of ports that changed stand where they stood; None: there are more now, or fewer."""
-    old = before.ports
-    if any(key not in old or key not in new for key in changed):
-        return None
-    if any(len(getattr(old[key], lines)) != len(getattr(new[key], lines)) for key in changed):
-        return None
-    other: dict[int, Rule] = {}
-    for key in changed:
-        placed = enumerate(getattr(new[key], lines), before.place(key, lines))
-        other |= {at: line for at, line in placed if not _same(known.rules[at], line)}
-    return known.changed(other)
+    known: Chain, owners: Sequence[PortKey], lines: str, new: Mapping[PortKey, PortRules], changed: Iterable[PortKey]
+) -> tuple[Chain, list[PortKey]]:
+    """A shared chain with the lines that the ports that changed have now, and the port of each line. All other rules stay, and so
+    does a line that reads as it did."""
+    owners, edits, further = [*owners], list[Edit](), 0
+    for key in changed:  # in the order of their places
+        mine = getattr(new.get(key, NO_PORT), lines)
+        at, until = bisect_left(owners, key), bisect_right(owners, key)
+        there = known.lines[at - further : until - further][: len(mine)]
+        kept = [
+            before if before is not None and _same(before, line) else line for before, line in zip_longest(there, mine)
+        ]
+        edits.append(Edit(at, until, kept))
+        owners[at:until] = [key] * len(mine)
+        further += len(mine) - (until - at)
+    return known.edited(edits), owners
 
 
 def _same(known: Rule, line: Rule) -> bool:
@@ -342,24 +334,12 @@ def _same(known: Rule, line: Rule) -> bool:
     )
 
 
-def _shared_chain(
-    table: str,
-    name: str,
-    lines: str,
-    config: ProxyConfig,
-    ports: Mapping[PortKey, PortRules],
-    before: Chain | None = None,
-) -> Chain:
-    """A chain that all ports write lines for. A line that stands where it stood before is that rule."""
+def _shared_chain(table: str, name: str, lines: str, config: ProxyConfig, ports: Mapping[PortKey, PortRules]) -> Chain:
+    """A chain that all ports write lines for, from its beginning."""
     rules: list[Rule] = [*chain.from_iterable(map(attrgetter(lines), ports.values()))]
     if (table, name) == ("nat", names.SERVICES):
         rules += _node_ports_last(config)
-    known = () if before is None else before.rules
-    kept = (
-        there if there is not None and _same(there, line) else line
-        for there, line in zip_longest(known[: len(rules)], rules)
-    )
-    return Chain(name, "", tuple(kept))
+    return Chain(name, "", rules)
 
 
 def _fixed_chains(config: ProxyConfig, ports: Mapping[PortKey, PortRules]) -> dict[str, dict[str, Chain]]:
