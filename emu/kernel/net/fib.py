@@ -67,6 +67,9 @@ class FibTable:
         prefix, TOS and metric are taken; with `append` or `prepend` (before the others) only if the same route is there
         (fib_table_insert)."""
         same = self._routes.get(route.prefix, [])
+        if not same:
+            self._put(route.prefix, self._routes.setdefault(route.prefix, [route]))
+            return
         taken = [old for old in same if (old.tos, old.metric) == (route.tos, route.metric)]
         if any(not (append or prepend) or alike(old, route) for old in taken):
             raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
@@ -90,7 +93,10 @@ class FibTable:
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
         self._owner.forget()
         netmask = mask(prefix.length, prefix.width)
-        level = next((each for wanted, each in self.levels if wanted == netmask), None)
+        level: dict[int, Route] | None = None
+        for wanted, each in self.levels:
+            if wanted == netmask:
+                level = each
         if level is None:
             level = {}
             self.levels.append((netmask, level))
