@@ -26,6 +26,7 @@ TICK_NS = 4 * MS  # HZ=250
 # The levels of the kernel's timer wheel: each has 64 slots, each slot is 8 times as wide as one of the level before.
 LEVELS, SLOTS, WIDER = 9, 64, 3
 WORD_BITS = 32  # what a random source draws at a time
+NEVER = 1 << 63  # later than any time
 PINNED = LEVELS  # the rank of a slot in the wheel of pinned timers, which fire before the others
 # so many frames delivered without a timer in between are a loop (a stream of 100 MB over ten hops is 2 million)
 DRAIN_LIMIT = 10_000_000
@@ -34,9 +35,11 @@ DRAIN_LIMIT = 10_000_000
 class Timer:
     """A call due at `due_ns`. `cancel` removes it; a fired or cancelled timer is not `pending`.
 
-    `rank`: the level of the kernel's timer wheel in which it waits, PINNED more for a pinned one; -1 outside of the wheel."""
+    `rank`: the level of the kernel's timer wheel in which it waits, PINNED more for a pinned one; -1 outside of the wheel.
+    `queued_ns` and `queued`: the time and order of its one entry in the clock's heap (NEVER: it has none). A timer that is
+    armed again keeps an entry that comes early enough, and takes its new place when that is met."""
 
-    __slots__ = ("due_ns", "order", "call", "background", "rank", "clock")
+    __slots__ = ("due_ns", "order", "call", "background", "rank", "clock", "queued", "queued_ns")
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Timer:
         clock: Clock | None = None,
     ) -> None:
         self.due_ns, self.order, self.background, self.rank = due_ns, order, background, rank
+        self.queued_ns, self.queued = due_ns, order
         self.call: Callable[[], None] | None = call
         self.clock = clock
 
@@ -246,15 +250,30 @@ class Clock:
         background: bool = False,
         pinned: bool = False,
     ) -> Timer:
-        """mod_timer: a timer of the kernel's wheel that is due at `due_ns`, in place of `timer`. One that is pending in the same
-        slot keeps its place there. `pinned` timers of a tick fire before the others (TIMER_PINNED)."""
-        fires_ns, level = wheel_slot(self.now, due_ns)
-        rank = level + PINNED if pinned else level
-        if timer is not None and timer.call is not None:
-            if timer.due_ns == fires_ns and timer.rank == rank:
-                return timer
-            timer.take()
-        return self._start(fires_ns, call, background, rank)
+        """mod_timer: arm `timer` (None: a new one) of the kernel's wheel for `due_ns`. One that is pending in the same slot
+        keeps its place there. `pinned` timers of a tick fire before the others (TIMER_PINNED). `background` is always the
+        same for a timer."""
+        now = self.now
+        wait = -((now - due_ns) // TICK_NS)
+        if 0 < wait < SLOTS:  # wheel_slot, without its call: each segment arms timers
+            fires_ns, rank = (now // TICK_NS + wait + 1) * TICK_NS, 0
+        else:
+            fires_ns, rank = wheel_slot(now, due_ns)
+        if pinned:
+            rank += PINNED
+        if timer is None:
+            return self._start(fires_ns, call, background, rank)
+        if timer.call is None:
+            if not background:
+                self.foreground += 1
+        elif timer.due_ns == fires_ns and timer.rank == rank:
+            return timer
+        order = self._order = self._order + 1
+        timer.call, timer.due_ns, timer.rank, timer.order = call, fires_ns, rank, order
+        if timer.queued_ns > fires_ns:
+            timer.queued_ns, timer.queued = fires_ns, order
+            heapq.heappush(self._timers, (fires_ns, order, timer))
+        return timer
 
     def _start(self, due_ns: int, call: Callable[[], None], background: bool, rank: int) -> Timer:
         order = self._order = self._order + 1
@@ -325,7 +344,9 @@ class Clock:
             self._settle()
             timers = self._timers
             while timers and timers[0][0] <= end_ns:
-                self._fire(heapq.heappop(timers)[2])
+                entry = heapq.heappop(timers)
+                if self._due(entry):
+                    self._fire(entry)
         finally:
             self.turning -= 1
         self.now = max(self.now, end_ns)
@@ -345,40 +366,55 @@ class Clock:
         self._settle()
         timers = self._timers
         while timers and not (until is not None and until()):
-            due_ns, _order, timer = timers[0]
-            if timer.call is not None:
-                if limit_ns is not None and due_ns > limit_ns:
+            entry = timers[0]
+            if entry[1] == entry[2].order and entry[2].call is not None:
+                if limit_ns is not None and entry[0] > limit_ns:
                     self.now = max(self.now, limit_ns)
                     return
                 if until is None and not self.foreground:
                     return
-            self._fire(heapq.heappop(timers)[2])
+            heapq.heappop(timers)
+            if self._due(entry):
+                self._fire(entry)
 
-    def _fire(self, timer: Timer) -> None:
+    def _due(self, entry: tuple[int, int, Timer]) -> bool:
+        """Does an entry that left the heap fire? Not if its timer was cancelled; one that was armed anew since takes its place."""
+        _due_ns, order, timer = entry
+        if timer.queued != order:
+            return False  # an earlier entry replaced it
+        timer.queued_ns = NEVER
         if timer.call is None:
-            return
-        for each in self._tick(timer) if timer.rank >= 0 else (timer,):
-            call = each.take()
+            return False
+        if timer.order == order:
+            return True
+        timer.queued_ns, timer.queued = timer.due_ns, timer.order
+        heapq.heappush(self._timers, (timer.due_ns, timer.order, timer))
+        return False
+
+    def _fire(self, entry: tuple[int, int, Timer]) -> None:
+        for due_ns, order, timer in self._tick(entry) if entry[2].rank >= 0 else (entry,):
+            # one of the same tick may have cancelled it, and armed it anew
+            call = timer.take() if timer.order == order else None
             if call is not None:
-                self.now = max(self.now, each.due_ns)
+                self.now = max(self.now, due_ns)
                 call()
         self._settle()
 
-    def _tick(self, timer: Timer) -> list[Timer]:
+    def _tick(self, entry: tuple[int, int, Timer]) -> list[tuple[int, int, Timer]]:
         """The wheel's timers that fire at one tick: pinned ones, then the wider slots; in a slot the one that entered it last,
         for a slot is a list that is filled at its head. All of them run before anything that they send arrives
         (run_timer_softirq, expire_timers)."""
-        timers, due_ns = self._timers, timer.due_ns
-        tick = [timer]
+        timers, due_ns = self._timers, entry[0]
+        tick = [entry]
         others: list[tuple[int, int, Timer]] = []
         while timers and timers[0][0] == due_ns:
             entry = heapq.heappop(timers)
-            if entry[2].rank >= 0:
-                tick.append(entry[2])
-            else:
+            if entry[2].rank < 0:
                 others.append(entry)
+            elif self._due(entry):
+                tick.append(entry)
         for entry in others:
             heapq.heappush(timers, entry)
         if len(tick) > 1:
-            tick.sort(key=lambda each: (-each.rank, -each.order))
+            tick.sort(key=lambda each: (-each[2].rank, -each[1]))
         return tick

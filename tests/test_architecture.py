@@ -22,15 +22,14 @@ TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = {title: BLOCK.findall(body) for title, body in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)}
 EXAMPLES = [title for title, blocks in PARTS.items() if any("# file: " in text for _, text in blocks)]
-UNWANTED = shutil.ignore_patterns("__pycache__")
 KINDS = {"A match", "A CNI plugin", "A network", "A step", "A view"}
 
 
 def copy(folder: Path) -> Path:
-    """The package and its contract tests, in a folder where parts may be dropped."""
-    shutil.copytree(ROOT / "emu", folder / "emu", ignore=UNWANTED)
+    """The package and its contract tests, with what Python has compiled of them, in a folder where parts may be dropped."""
+    shutil.copytree(ROOT / "emu", folder / "emu")
     for tests in ("contracts", "support"):
-        shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=UNWANTED)
+        shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests)
     for file in ("pyproject.toml", "ARCHITECTURE.md", "tests/conftest.py"):
         shutil.copy(ROOT / file, folder / file)
     return folder

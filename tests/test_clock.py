@@ -129,10 +129,49 @@ def test_a_timer_that_stays_in_its_slot_keeps_its_place() -> None:
     clock.mod_timer(None, 1000 * MS, lambda: log.seen.append("second"))
     assert clock.mod_timer(first, 1010 * MS, lambda: log.seen.append("moved")) is first
     moved = clock.mod_timer(first, 1030 * MS, lambda: log.seen.append("moved"))
-    assert moved is not first and not first.pending and clock.foreground == 2
+    assert moved is first and first.due_ns > 1010 * MS and clock.foreground == 2
     clock.run()
-    assert log.seen == ["second", "moved"]
+    assert log.seen == ["second", "moved"] and not first.pending
     assert clock.mod_timer(moved, clock.now, lambda: log.seen.append("again")).pending
+
+
+def test_a_timer_that_is_armed_anew_fires_once_at_its_last_time_as_the_last_to_enter_its_slot() -> None:
+    log = Log()
+    clock = log.clock
+    timer = clock.mod_timer(None, 8 * MS, lambda: log.seen.append("never"))
+    log.at(100 * MS, "other", wheel=True)
+    timer.cancel()
+    for due_ns in (200 * MS, 20 * MS, 100 * MS):  # later, earlier than what waits for it in the heap, later again
+        clock.mod_timer(timer, due_ns, lambda: log.seen.append("armed anew"))
+    log.at(100 * MS, "last", wheel=True)
+    assert clock.foreground == 3
+    clock.run(until=lambda: len(log.seen) == 3)
+    assert log.seen == ["last", "armed anew", "other"] and clock.now == 104 * MS
+    clock.run()
+    assert clock.now == 104 * MS and not clock.foreground and len(log.seen) == 3
+
+
+def test_a_timer_that_another_of_its_tick_arms_anew_fires_at_its_new_time_only() -> None:
+    log = Log()
+    clock = log.clock
+    timer = clock.mod_timer(None, 8 * MS, lambda: log.seen.append("early"))
+
+    def earlier_in_the_tick() -> None:
+        timer.cancel()
+        clock.mod_timer(timer, 40 * MS, lambda: log.seen.append(f"at {clock.now // MS}"))
+
+    clock.mod_timer(None, 8 * MS, earlier_in_the_tick)
+    clock.run()
+    assert log.seen == ["at 44"]
+
+
+def test_a_timer_that_is_armed_again_and_again_stands_in_the_heap_once() -> None:
+    clock = Clock()
+    timer = clock.mod_timer(None, 200 * MS, lambda: None)
+    for now in range(100):
+        timer.cancel()
+        clock.mod_timer(timer, 200 * MS + now * 4 * MS, lambda: None)
+    assert len(clock._timers) == 1
 
 
 def test_a_cancelled_timer_opens_no_tick() -> None:

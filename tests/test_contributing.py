@@ -25,11 +25,9 @@ GOLDENS = ("tests/walks/*.txt", "captures/**/*", "tests/reference/recorded/*.txt
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree as git would hand it out."""
+    """The tree as git would hand it out, and what Python has compiled of it."""
     folder = tmp_path_factory.mktemp("contributor") / "emu"
-    unwanted = shutil.ignore_patterns(
-        ".git", ".venv", "build", "dist", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis"
-    )
+    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "dist", ".*_cache", "*.egg-info", ".hypothesis")
     shutil.copytree(ROOT, folder, ignore=unwanted)
     return folder
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+
+from sources import nodes, tree
 
 ROOT = Path(__file__).parent.parent
 EMU = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "emu").rglob("*.py"))
@@ -84,13 +85,8 @@ MAX_LINES = 500
 MAY_PRINT = ("emu/cli", "emu/report/", "emu/__main__.py")
 
 
-@cache
-def tree(path: str) -> ast.Module:
-    return ast.parse((ROOT / path).read_text())
-
-
 def imported(module: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -109,7 +105,7 @@ def wrong_doors(path: str, module: ast.Module) -> list[str]:
 
 def host_reads(path: str, module: ast.Module) -> list[str]:
     """Calls that read this host's time or random source, through modules that have other uses too."""
-    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes(module) if isinstance(node, ast.Call)]
     return [
         f"{path}:{call.lineno}: {ast.unparse(call.func)}() reads the host; time and chance are the clock's"
         for call in calls
@@ -121,11 +117,11 @@ def writes_to_frames(path: str, module: ast.Module) -> list[str]:
     """Writes into something's `.buf`, also by a local name for it: `buf = frame.buf; buf[0] = 1`."""
     found: set[int] = set()
     functions = [
-        node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        node for node in nodes(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     ]
     for scope in [*functions, module]:
         names = {name for node in ast.walk(scope) for name in names_of_buf(node)} if scope is not module else set()
-        for node in ast.walk(scope):
+        for node in nodes(module) if scope is module else ast.walk(scope):
             if isinstance(node, ast.Assign | ast.Delete):
                 targets = [leaf for target in node.targets for leaf in leaves(target)]
             elif isinstance(node, ast.AugAssign | ast.AnnAssign):
@@ -153,7 +149,7 @@ def reads_of_frames(path: str, module: ast.Module) -> list[str]:
     """Places in a frame's bytes, spelled where no header is known: a subscript of a `.buf` (or of a local name for it),
     `unpack_from` on one. Names of `wire/` for such places are `ETH_HLEN`, `tcp.head` and its readers."""
     found: set[int] = set()
-    for node in ast.walk(module):
+    for node in nodes(module):
         if isinstance(node, ast.Subscript) and is_buf(node.value, BUFFERS):
             found.add(node.lineno)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("unpack_from"):
@@ -166,7 +162,7 @@ def reads_of_captured(path: str, module: ast.Module) -> list[str]:
     """The same for captured bytes: a place that is a number, or a slice between such, of `data`, `packet` ..., also by an
     attribute of that name; `unpack_from` at a number in one."""
     found: set[int] = set()
-    for node in ast.walk(module):
+    for node in nodes(module):
         if isinstance(node, ast.Subscript) and names_bytes(node.value):
             if any(isinstance(each, ast.Constant) and isinstance(each.value, int) for each in ast.walk(node.slice)):
                 found.add(node.lineno)
@@ -209,7 +205,7 @@ def is_buf(node: ast.expr, names: set[str]) -> bool:
 
 def empty_words(path: str, module: ast.Module) -> list[str]:
     """Classes and files named after nothing in the field."""
-    names = [node.name for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
+    names = [node.name for node in nodes(module) if isinstance(node, ast.ClassDef)]
     if path != MATCH_HELPER:
         names.append(Path(path).stem.title().replace("_", ""))
     return [f"{path}: {name}" for name in names if EMPTY_WORDS & set(re.findall(r"[A-Z][a-z]+", name))]
@@ -219,7 +215,7 @@ def star_imports(path: str, module: ast.Module) -> list[str]:
     """Star imports: they hide where a name comes from."""
     return [
         f"{path}:{node.lineno}: a star import"
-        for node in ast.walk(module)
+        for node in nodes(module)
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     ]
 
@@ -228,7 +224,7 @@ def prints(path: str, module: ast.Module) -> list[str]:
     """Calls of print outside the command line: results are returned."""
     if path.startswith(MAY_PRINT):
         return []
-    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes(module) if isinstance(node, ast.Call)]
     return [
         f"{path}:{call.lineno}: prints" for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"
     ]
@@ -281,7 +277,7 @@ RULES: tuple[tuple[Callable[[str, ast.Module], list[str]], list[str]], ...] = (
 @pytest.mark.parametrize(("rule", "paths"), RULES, ids=[rule.__name__ for rule, _ in RULES])
 def test_the_rules_hold_in_every_file(rule: Callable[[str, ast.Module], list[str]], paths: list[str]) -> None:
     assert len(paths) > 10
-    assert [line for path in paths for line in rule(path, tree(path))] == []
+    assert [line for path in paths for line in rule(path, tree(Path(path)))] == []
 
 
 def test_the_pages_have_plain_words_and_every_exception_is_used() -> None:
@@ -374,8 +370,8 @@ def test_the_rule_of_captured_bytes_itself(source: str, wrong: bool) -> None:
 
 def test_a_judge_states_that_it_is_one() -> None:
     for path in JUDGES:
-        assert "must not use emu's own parsers" in " ".join((ast.get_docstring(tree(path)) or "").split())
-        assert not [name for _, name in imported(tree(path)) if name.startswith("emu")]
+        assert "must not use emu's own parsers" in " ".join((ast.get_docstring(tree(Path(path))) or "").split())
+        assert not [name for _, name in imported(tree(Path(path))) if name.startswith("emu")]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sources import nodes, tree
+
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "wire | clock | fact trail rule | errors | version | compiled | registry | modelled | craft | fork fork_program collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
@@ -63,13 +65,13 @@ def is_module(module: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def imports_of(path: Path, source: str) -> list[tuple[int, str]]:
+def imports_of(path: Path, module: ast.Module) -> list[tuple[int, str]]:
     """(line, module of emu) of every import, relative ones resolved, `from package import module` taken to the module."""
     package = module_of(path).split(".")
     if path.name != "__init__.py":
         package.pop()
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -79,23 +81,23 @@ def imports_of(path: Path, source: str) -> list[tuple[int, str]]:
             for alias in node.names:
                 deeper = f"{base}.{alias.name}"
                 found.append((node.lineno, deeper if is_module(deeper) else base))
-    return [(line, module) for line, module in found if module.split(".")[0] == "emu"]
+    return [(line, name) for line, name in found if name.split(".")[0] == "emu"]
 
 
-def trespasses(path: Path, source: str) -> list[str]:
+def trespasses(path: Path, module: ast.Module) -> list[str]:
     """Each import of the file that the floor rule forbids, in words."""
     own = room_of(module_of(path))
     if own in ("", "kernel", "kube"):  # the public page, and folders that are only names: lazy, or empty
-        return [] if own == "" else [f"{path}:{line}: {module}" for line, module in imports_of(path, source)]
+        return [] if own == "" else [f"{path}:{line}: {name}" for line, name in imports_of(path, module)]
     if own not in FLOOR_OF:
         return [f"{path}: the room {own!r} is on no floor"]
     wrong = []
-    for line, module in imports_of(path, source):
-        room = room_of(module)
+    for line, name in imports_of(path, module):
+        room = room_of(name)
         if FLAT_OF.get(room) == FLAT_OF[own] or (own, room) in NEIGHBOURS:
             continue
         if room not in FLOOR_OF or FLOOR_OF[room] >= FLOOR_OF[own]:
-            wrong.append(f"{path}:{line}: {own} (floor {FLOOR_OF[own]}) imports {module}")
+            wrong.append(f"{path}:{line}: {own} (floor {FLOOR_OF[own]}) imports {name}")
     return wrong
 
 
@@ -112,19 +114,19 @@ def test_no_apartment_is_large() -> None:
     assert [flat for flat in set(FLAT_OF.values()) if len(flat.split()) > LARGEST] == []
 
 
-def names_cluster(source: str) -> bool:
+def names_cluster(module: ast.Module) -> bool:
     """Does a module name the assembly's `Cluster`, in an import or as an attribute of it?"""
     return any(
         (isinstance(node, ast.ImportFrom) and any(alias.name == "Cluster" for alias in node.names))
         or (isinstance(node, ast.Attribute) and node.attr == "Cluster")
         or (isinstance(node, ast.Name) and node.id == "Cluster")
-        for node in ast.walk(ast.parse(source))
+        for node in nodes(module)
     )
 
 
 def test_no_module_outside_the_assembly_names_the_cluster() -> None:
     """Inside kube none. Above, those that build a cluster, run one for people, or are one."""
-    naming = {module_of(path) for path in FILES if names_cluster((ROOT / path).read_text(encoding="utf-8"))}
+    naming = {module_of(path) for path in FILES if names_cluster(tree(path))}
     assert naming - {ASSEMBLY} <= OPEN_TO_CLUSTER
     assert {module for module in OPEN_TO_CLUSTER if module not in naming} <= {"emu"}, "these do not need to be open"
 
@@ -139,12 +141,12 @@ def test_no_module_outside_the_assembly_names_the_cluster() -> None:
     ],
 )
 def test_the_rule_about_the_cluster_itself(source: str, found: bool) -> None:
-    assert names_cluster(source) is found
+    assert names_cluster(ast.parse(source)) is found
 
 
 def test_imports_only_from_below() -> None:
     assert len(FILES) > 10
-    assert [line for path in FILES for line in trespasses(path, (ROOT / path).read_text())] == []
+    assert [line for path in FILES for line in trespasses(path, tree(path))] == []
 
 
 @pytest.mark.parametrize(
@@ -172,4 +174,4 @@ def test_imports_only_from_below() -> None:
     ],
 )
 def test_the_rule_itself(path: str, source: str, allowed: bool) -> None:
-    assert (trespasses(Path(path), source) == []) is allowed
+    assert (trespasses(Path(path), ast.parse(source)) == []) is allowed

@@ -11,6 +11,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${EMU_VENV:-$ROOT/.venv}
 CONSTRAINTS=$ROOT/tools/constraints.txt
 AXE=4.14.1
+# Where this is set, each of the tests' hundreds of processes compiles emu anew, and each of pytest's workers all tests.
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -103,7 +103,8 @@ CALLED_INIT = r"""\1    PyObject *done = CPyPy_\2_____init__(self, args, kwds);
     Py_DECREF(done);
     return 0;
 }"""
-KEPT = 3  # compiled trees; older ones are removed
+KEPT = 3  # compiled trees, and libraries; older ones are removed
+LIBRARIES = BUILD / "libraries"  # by a hash of the C files: a change elsewhere in emu compiles none of them
 
 
 def compiled() -> list[str]:
@@ -171,13 +172,37 @@ def is_built(name: str) -> bool:
     return name == LIST or name.endswith(sysconfig.get_config_var("EXT_SUFFIX"))
 
 
-def built(folder: Path, target: Path, extensions: list[Any], jobs: int) -> None:
-    """Run setuptools in a copy of the project; the wheel comes into `target`. C files are compiled `jobs` at a time."""
+def c_fingerprint(folder: Path, opt: str) -> str:
+    """Changes with the C files of a folder and with what makes libraries of them."""
+    digest = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.suffix in (".c", ".h")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    digest.update(subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout)
+    flags = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS")]
+    digest.update(f"{opt} {flags} {mypy_version()} {sys.version} {sys.prefix} {sysconfig.get_platform()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def brought(names: list[str], source: Path, target: Path) -> None:
+    """Copy files to the same places below another folder."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
+
+
+def built(folder: Path, target: Path, extensions: list[Any], jobs: int, kept: Path | None = None) -> None:
+    """Run setuptools in a copy of the project; the wheel comes into `target`. C files are compiled `jobs` at a time, or the libraries
+    are taken from `kept`, and put there."""
     from setuptools import setup  # type: ignore[import-untyped]  # it has no types of its own
     from setuptools.command.build_ext import build_ext  # type: ignore[import-untyped]
 
     class Together(build_ext):  # type: ignore[misc]
         def build_extensions(self) -> None:
+            names = [self.get_ext_filename(self.get_ext_fullname(each.name)) for each in self.extensions]
+            if kept is not None and kept.is_dir():
+                brought(names, kept, Path(self.build_lib))
+                return
             compiler = self.compiler
             one, link = compiler._compile, compiler.link_shared_object
             with ThreadPoolExecutor(jobs) as pool:
@@ -192,6 +217,11 @@ def built(folder: Path, target: Path, extensions: list[Any], jobs: int) -> None:
                 compiler._compile = lambda *given: under_way.append(pool.submit(one, *given))
                 compiler.link_shared_object = linked
                 super().build_extensions()
+            if kept is not None:
+                whole = kept.with_suffix(".part")
+                shutil.rmtree(whole, ignore_errors=True)
+                brought(names, Path(self.build_lib), whole)
+                whole.rename(kept)
 
     before = Path.cwd()
     os.chdir(folder)
@@ -322,7 +352,11 @@ def compile_in(tree: Path, opt: str, jobs: int) -> None:
     (tree / LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
     for each in extensions:
         each.include_dirs.append(f"build/c/{LIBRARY.partition('.')[0]}")  # where the library's own headers are
-    built(tree, tree / "dist", extensions, jobs)
+    kept = LIBRARIES / c_fingerprint(tree / "build" / "c", opt)
+    if kept.is_dir():
+        print(f"the libraries of the same C files are taken from {kept}", flush=True)
+        kept.touch()
+    built(tree, tree / "dist", extensions, jobs, kept)
     libraries = list((tree / "build").glob("lib.*"))
     assert len(libraries) == 1, libraries
     for each in libraries[0].rglob(f"*{suffix}"):
@@ -333,6 +367,8 @@ def compile_in(tree: Path, opt: str, jobs: int) -> None:
 def keep_newest(tree: Path) -> None:
     others = [each for each in BUILD.iterdir() if (each / ".whole").exists() and each != tree]
     for old in sorted(others, key=lambda each: (each / ".whole").stat().st_mtime, reverse=True)[KEPT - 1 :]:
+        shutil.rmtree(old)
+    for old in sorted(LIBRARIES.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
         shutil.rmtree(old)
 
 

@@ -7,7 +7,6 @@ not know Kubernetes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 
 from emu.clock import MS, SECOND, Clock
@@ -323,4 +322,4 @@ def _reached(net: Netns, hop: Route, text: str) -> Route:
         wrong, way = found is None, found or hop
     if wrong:
         raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
-    return hop if hop.device is not None else replace(hop, device=way.device)
+    return hop if hop.device is not None else hop.out(way.device)

@@ -140,6 +140,7 @@ def _user_chains(net: Netns, table: str) -> list[str]:
 # -- ipset -------------------------------------------------------------------------------------
 
 _IN_USE = "Set cannot be destroyed: it is in use by a kernel component"
+_QUOTES = re.compile(r"['\"\\]|[^ -~\s]")  # without them a line's words are apart by blanks alone
 _SET_WORDS = {"create": 3, "add": 3, "del": 3, "flush": 1, "destroy": 1}
 
 
@@ -183,7 +184,7 @@ def ipset(net: Netns, line: str) -> None:
 
 def _set_words(line: str) -> tuple[list[str], bool]:
     try:
-        words = shlex.split(line)
+        words = shlex.split(line) if _QUOTES.search(line) else line.split()
     except ValueError as error:
         raise InputError(f"cannot read {line.strip()!r}: {error}") from None
     exist = words[-1:] == ["-exist"]

@@ -22,9 +22,12 @@ SYN_HLEN = 40
 _MSS_HEAD, _SACK_AND_TIMESTAMP, _SCALE_HEAD = b"\x02\x04", b"\x04\x02\x08\x0a", b"\x01\x03\x03"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
-_stamps = Struct(">II").unpack_from
-_STAMPS_AT = HLEN + len(TIMESTAMP_ONLY)
-_STAMPED = _STAMPS_AT + 8  # bytes of a header with timestamps only
+# a header with timestamps only: its length, the constant word of its options, and at `l4` what `head` gives, that word, both stamps
+STAMPED_HLEN = HLEN + len(TIMESTAMP_ONLY) + 8
+STAMPS_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
+_stamped = Struct(">4xIIBBH4xIII").unpack_from
+_TIMESTAMPS = TIMESTAMP_ONLY + bytes(8)
+_STAMPED_HEADER = Struct("!HHIIHHHHIII")
 _HEADER = Struct("!HHIIHHHH")
 
 
@@ -66,16 +69,57 @@ def build(
     return frame
 
 
+def build_stamped(
+    template: bytes,
+    src: int,
+    dst: int,
+    sport: int,
+    dport: int,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    ts: tuple[int, int],
+    payload: bytes,
+    ident: int,
+    ttl: int,
+    tos: int,
+    flow: int,
+    trail: list[Any] | None,
+    frag: int,
+) -> Frame:
+    """`build` of a segment whose only option are timestamps, as almost all are: its header is written and summed at once."""
+    buf = bytearray(template)
+    buf += _TIMESTAMPS
+    value, echo = ts
+    length = STAMPED_HLEN + len(payload)
+    offset_flags = STAMPED_HLEN << 10 | flags
+    total = (  # a word of 32 bits is the sum of its halves, modulo 0xFFFF
+        src + dst + TCP + length + sport + dport + seq + ack + offset_flags + window + STAMPS_HEAD + value + echo
+    )  # fmt: skip
+    if payload:
+        buf += payload
+        total += ones_sum(payload)
+    total %= 0xFFFF
+    _STAMPED_HEADER.pack_into(
+        buf, 34, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0, STAMPS_HEAD, value, echo
+    )  # fmt: skip
+    frame = stamp(buf, TCP, src, dst, ident, frag, ttl, tos, flow, trail)
+    frame.sport, frame.dport = sport, dport
+    return frame
+
+
 def stamped(frame: Frame) -> tuple[int, int, int, int, bytes, tuple[int, int]] | None:
     """Sequence number, acknowledgement, flags, window, payload and timestamps of a segment that has no option but these; None: it
     has others."""
     buf, l4, end = frame.buf, frame.l4, ETH_HLEN + frame.tot_len
-    seq, ack, offset, flags, window = head(buf, l4)
-    start = l4 + _STAMPED
-    if offset >> 4 << 2 != _STAMPED or start > end or not buf.startswith(TIMESTAMP_ONLY, l4 + HLEN):
+    start = l4 + STAMPED_HLEN
+    if start > end or end > len(buf):
         return None
-    payload = b"" + buf[start:end] if start < end else b""
-    return seq, ack, flags, window, payload, _stamps(buf, l4 + _STAMPS_AT)
+    seq, ack, offset, flags, window, word, value, echo = _stamped(buf, l4)
+    if word != STAMPS_HEAD or offset >> 4 << 2 != STAMPED_HLEN:
+        return None
+    return seq, ack, flags, window, b"" + buf[start:end] if start < end else b"", (value, echo)
 
 
 def checksum_ok(frame: Frame) -> bool:

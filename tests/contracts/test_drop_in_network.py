@@ -49,7 +49,7 @@ PODS = "".join(
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package with the example among its networks, and a scenario beside it."""
     place = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "emu", place / "emu", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "emu", place / "emu")
     (place / "emu" / "kube" / "networks" / "hostroutes").mkdir()
     for path, text in EXAMPLE:
         (place / path).write_text(text, encoding="utf-8")
@@ -58,7 +58,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(home), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "PYTHONPATH": str(home), "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, "-m", *words], cwd=home, env=env, capture_output=True, text=True, check=False
     )

@@ -81,7 +81,7 @@ steps:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package and the contract tests, with the two files dropped in."""
     folder = tmp_path_factory.mktemp("copy")
-    unwanted = shutil.ignore_patterns("__pycache__", "test_drop_in_*.py")
+    unwanted = shutil.ignore_patterns("test_drop_in_*.py")
     for each in ("emu", "tests/contracts", "tests/support"):
         shutil.copytree(ROOT / each, folder / each, ignore=unwanted)
     for each in ("pyproject.toml", "tests/conftest.py"):

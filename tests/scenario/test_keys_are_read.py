@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from emu.scenario.kube_proxy import KEYS
 from emu.scenario.steps import actions
 
 
+@cache
 def attributes_read() -> set[str]:
     """Attributes, and strings that name one (`getattr(link, key)`)."""
     found = set()
@@ -33,9 +35,6 @@ def attributes_read() -> set[str]:
                     each.value for each in node.elts if isinstance(each, ast.Constant) and isinstance(each.value, str)
                 }
     return found
-
-
-READ = attributes_read()
 
 
 def parts() -> Iterator[type[msgspec.Struct]]:
@@ -65,9 +64,9 @@ def test_a_key_of_a_scenario_is_read(part: type[msgspec.Struct]) -> None:
         "mode",
     }  # the last three have one value
     pairs = zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True)
-    assert [key for name, key in pairs if name not in READ and key not in declared] == []
+    assert [key for name, key in pairs if name not in attributes_read() and key not in declared] == []
 
 
 @pytest.mark.parametrize("config", [ClusterConfig, NodeConfig, ProxyConfig, DnsConfig, Timing])
 def test_an_option_of_a_cluster_is_read(config: type) -> None:
-    assert [name for name in config.__annotations__ if name not in READ] == []
+    assert [name for name in config.__annotations__ if name not in attributes_read()] == []

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import sources
+
 ROOT = Path(__file__).parents[2]
 Graph = dict[str, set[str]]
 
@@ -26,9 +28,9 @@ def graph(root: Path = ROOT, *, at_import: bool = False) -> Graph:
     known = modules(root)
     found: Graph = {}
     for name, path in known.items():
-        tree = ast.parse((root / path).read_text(encoding="utf-8"))
+        tree = sources.tree(root / path)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        nodes = _executed(tree) if at_import else ast.walk(tree)
+        nodes = _executed(tree) if at_import else sources.nodes(tree)
         found[name] = {target for node in nodes for target in _targets(node, package, known) if target != name}
         if at_import:
             parts = name.split(".")

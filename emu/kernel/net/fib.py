@@ -6,7 +6,7 @@ default. Must not know frames or neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -66,9 +66,10 @@ class FibTable:
         """Add a route; of one prefix a TOS goes before none, then the lowest metric, then the oldest. Raises InputError if
         prefix, TOS and metric are taken; with `append` or `prepend` (before the others) only if the same route is there
         (fib_table_insert)."""
-        same = self._routes.get(route.prefix, [])
-        if not same:
-            self._put(route.prefix, self._routes.setdefault(route.prefix, [route]))
+        same = self._routes.get(route.prefix)
+        if same is None:
+            same = self._routes[route.prefix] = [route]
+            self._put(route.prefix, same)
             return
         taken = [old for old in same if (old.tos, old.metric) == (route.tos, route.metric)]
         if any(not (append or prepend) or alike(old, route) for old in taken):
@@ -93,10 +94,7 @@ class FibTable:
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
         self._owner.forget()
         netmask = mask(prefix.length, prefix.width)
-        level: dict[int, Route] | None = None
-        for wanted, each in self.levels:
-            if wanted == netmask:
-                level = each
+        level = _level(self.levels, netmask)
         if level is None:
             level = {}
             self.levels.append((netmask, level))
@@ -401,6 +399,10 @@ class Fib:
         scope, found = SCOPES["link"], None
         if table != MAIN_TABLE and table in self.tables:
             found = self.tables[table].find(gateway, 0, oif, None, scope)
+        elif self.merged and oif is None:
+            found = self._find(MAIN_TABLE, gateway, 0, None, scope)  # what the default rules find first
+            if found is not None and found.kind == "throw":
+                found = None
         if found is None or found.kind in FAILING:
             found = self._by_rules(gateway, 0, 0, "", oif, NO_FLOW, scope)
         return found if found is not None and found.kind in ("unicast", "local") else None
@@ -412,6 +414,13 @@ class Fib:
             return kind
         route = self.local_lookup(addr)
         return "UNICAST" if route is None or route.kind in FAILING or route.kind == "throw" else route.kind.upper()
+
+
+def _level(levels: Sequence[tuple[int, dict[int, Route]]], netmask: int) -> dict[int, Route] | None:
+    for wanted, level in levels:
+        if wanted == netmask:
+            return level
+    return None
 
 
 def _suppressed(rule: IpRule, route: Route) -> bool:

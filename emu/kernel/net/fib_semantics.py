@@ -53,6 +53,14 @@ class Route:
     linkdown: bool = False
     why: str = ""
 
+    def out(self, device: Any) -> Route:
+        """The same route out of another device."""
+        return Route(
+            self.prefix, self.kind, device, self.gateway, self.prefsrc, self.scope, self.metric, self.mtu, self.proto,
+            self.table, self.onlink, self.cached, self.mtu_locked, self.tos, self.hops, self.weight, self.dead,
+            self.linkdown, self.why,
+        )  # fmt: skip
+
     def uses(self, device: Any) -> bool:
         """Is it a next hop's device (fib_info_nh_uses_dev)?"""
         return self.device is device or any(hop.device is device for hop in self.hops)

@@ -7,8 +7,6 @@ An entry is resolved by its family's `solicit`; it holds a ready Ethernet header
 
 from __future__ import annotations
 
-from collections import deque
-
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
@@ -50,12 +48,12 @@ class Neighbour:
         # hh: the whole header, once an entry was used; header: the same, while no check of the state is needed
         self.hh: bytearray | None = None
         self.header: bytearray | None = None
-        self.queue: deque[Frame] = deque()
+        self.queue: list[Frame] = []
         self.queued_bytes = self.probes = 0
         self.confirmed_ns = now - SECOND * 3600
         self.used_ns = self.updated_ns = now
         self.reachable_ns = _reachable_ns(family, device)
-        self.waited = Waited(addr, device.name)
+        self.waited: Waited | None = None  # made for the first packet that waits
         self._timer: Timer | None = None
 
     # -- sending --------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ class Neighbour:
         limit = self.net.sysctl.neigh(self.device.name, "unres_qlen_bytes")
         size = truesize(frame)
         while self.queue and self.queued_bytes + size > limit:
-            old = self.queue.popleft()
+            old = self.queue.pop(0)
             self.queued_bytes -= truesize(old)
             _released(old)
             self.net.drop(old, "NEIGH_QUEUEFULL", self)
@@ -118,6 +116,8 @@ class Neighbour:
         if frame.sock is not None:
             frame.sock.waiting += size
         if frame.trail is not None:
+            if self.waited is None:
+                self.waited = Waited(self.addr, self.device.name)
             frame.trail.append(self.waited)
 
     def _solicit(self) -> None:
@@ -162,7 +162,7 @@ class Neighbour:
             self._flush_queue()
 
     def _flush_queue(self) -> None:
-        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
+        queue, self.queue, self.queued_bytes = self.queue, [], 0
         for frame in queue:
             _released(frame)
             self.output(frame)
@@ -174,7 +174,7 @@ class Neighbour:
     def forget(self) -> None:
         """neigh_flush_dev: the entry goes with its link, and packets that wait for it without a word to their senders."""
         self._disarm()
-        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
+        queue, self.queue, self.queued_bytes = self.queue, [], 0
         for frame in queue:
             _released(frame)
             self.net.drop(frame, "QUEUE_PURGE", self, self.device)
@@ -270,7 +270,7 @@ class Neighbour:
         self._set(FAILED)
         self.updated_ns = self.net.clock.now
         self._disarm()
-        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
+        queue, self.queue, self.queued_bytes = self.queue, [], 0
         for frame in queue:
             _released(frame)
             self.family.ops.error_report(frame, self)

@@ -388,8 +388,8 @@ class Conntrack:
         conn.expires_ns += self.clock.now
         conn.status |= CONFIRMED
         self._split = self._split or conn.zone[0] != conn.zone[1]
-        for direction, key in enumerate(_keys(conn)):
-            self._tables[key][conn.tuple_of(direction)] = conn, direction
+        first, second = _keys(conn)
+        self._tables[first][conn.orig], self._tables[second][conn.reply] = (conn, 0), (conn, 1)
         self._conns[conn.number] = conn
         self.stat.insert += 1
         self.changed(conn)
@@ -406,6 +406,8 @@ class Conntrack:
 
     def _in_zone(self, number: int, family: int, wanted: Tuple5, zone: Zone) -> tuple[Conn, int] | None:
         """The same among the tuples that lie in one zone."""
+        if not self._split and wanted not in self._tables[number << ZONE_SHIFT | family]:
+            return None
         for split in SPLITS if self._split else (0,):
             found = self._tables[split | number << ZONE_SHIFT | family].get(wanted)
             if found is None or found[0].zone[found[1]] != zone[found[1]]:
@@ -493,5 +495,5 @@ class Conntrack:
 
 def _keys(conn: Conn) -> tuple[int, int]:
     """The keys of the tables that hold the original and the reply tuple."""
-    first, second = (number << ZONE_SHIFT | conn.family for number in conn.zone)
-    return (first, second) if first == second else (SPLITS[1] | first, SPLITS[2] | second)
+    key, other = conn.zone[0] << ZONE_SHIFT | conn.family, conn.zone[1] << ZONE_SHIFT | conn.family
+    return (key, key) if key == other else (SPLITS[1] | key, SPLITS[2] | other)

@@ -95,6 +95,7 @@ _VALID = {
 # by the header's byte of flags: which packet, and how many sequence numbers SYN and FIN take
 _INDEX = tuple(_VALID.get(flags & 63 & ~TH_PSH, -1) for flags in range(256))
 _COUNTED = tuple(bool(flags & TH_SYN) + bool(flags & TH_FIN) for flags in range(256))
+_SURE, _QUIET, _STAMPED, _BARE = CONFIRMED | ASSURED, 0xFF & ~TH_PSH, 32 << 2, 20 << 2  # the last two: data offsets
 _LENGTH = tuple(offset >> 4 << 2 for offset in range(256))  # of the header, by the byte of its data offset
 
 
@@ -137,43 +138,51 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     if stop < l4 + HLEN or len(buf) < stop:
         return INVALID
     seq, ack, offset, flags, win = head(buf, l4)
+    tcp, status = conn.tcp, conn.status
+    if tcp is not None and tcp.state == ES and flags & _QUIET == TH_ACK and status & _SURE == _SURE:
+        # the next ACK of an established connection, which stays so
+        header = 32 if offset == _STAMPED and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN) else 20
+        length = stop - l4 - header
+        if (
+            (header == 32 or offset == _BARE)
+            and length >= 0
+            and next_in_order(tcp, direction, ACK, seq, ack, seq + length & MASK, win)
+        ):
+            tcp.last_index = ACK
+            timeouts = tracker.tcp_timeouts
+            timeout_ns = timeouts[ES]
+            if timeout_ns > timeouts[UNACK]:
+                one, two = tcp.sides
+                if (one.flags | two.flags) & UNACKNOWLEDGED:
+                    timeout_ns = timeouts[UNACK]
+            conn.expires_ns = tracker.clock.now + timeout_ns
+            return ACCEPT
     header, index = _LENGTH[offset], _INDEX[flags]
     length = stop - l4 - header
     if header < 20 or length < 0 or index < 0:
         return INVALID
     end = seq + length + _COUNTED[flags] & MASK
     plain = (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)) or header == 20
-    status = conn.status
-    tcp = conn.tcp
     if not status & CONFIRMED:
         tcp = None
-    elif (
-        tcp is not None
-        and index == ACK
-        and plain
-        and status & ASSURED
-        and tcp.state == ES
-        and next_in_order(tcp, direction, index, seq, ack, end, win)
-    ):
-        tcp.last_index = ACK
-        timeouts = tracker.tcp_timeouts
-        timeout_ns = timeouts[ES]
-        one, two = tcp.sides
-        if (one.flags | two.flags) & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
-            timeout_ns = timeouts[UNACK]
-        conn.expires_ns = tracker.clock.now + timeout_ns
-        return ACCEPT
+    th: TcpHeader | None = None
     if tcp is None:
-        tcp = _new(TcpHeader(index, seq, ack, end, win, flags, buf, l4, header), tracker)
+        th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+        tcp = _new(th, tracker)
         if tcp is None:
             return INVALID
         conn.tcp = tcp
     old = tcp.state
     new = TABLE[direction][index][old]
     action = CHECK
-    th: TcpHeader | None = None
-    if new not in _PLAIN:
-        th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+    if not (
+        new in _PLAIN
+        or (old == NO and not direction)
+        or (new == SR and index == SYNACK)
+        or (new == TW and index == ACK and tcp.last_index != SYN)
+    ):  # else none of `_special`'s cases, as with the segments of an orderly opening and end
+        if th is None:
+            th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
         action, new, old = _special(conn, tcp, direction, new, th, tracker)
     if action == CHECK:
         if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, end, win)):

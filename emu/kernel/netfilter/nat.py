@@ -112,7 +112,11 @@ def masquerade(frame: Frame, state: HookState, span: NatRange = NatRange()) -> V
 
 def null_binding(frame: Frame, state: HookState, manip: int) -> Verdict:
     """nf_nat_alloc_null_binding: no rule wanted this half, so it stays; but a clash may still move the port."""
-    reply = frame.ct.reply
+    conn: Conn = frame.ct
+    reply = conn.reply
+    if not conn.status & (CONFIRMED | _DONE[manip]) and not conn.table.taken(reply, conn):
+        conn.status |= _DONE[manip]  # what `setup` comes to, for a half that may stay
+        return None
     addr = reply[2] if manip == MANIP_SRC else reply[1]
     return setup(frame, state, manip, NatRange(addr, addr, flags=MAP_IPS))
 

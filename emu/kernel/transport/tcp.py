@@ -9,6 +9,7 @@ Must not know frames, addresses, ports or a clock.
 from __future__ import annotations
 
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
+from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_figures import TcpFigures, tcp_info
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
@@ -25,7 +26,8 @@ from emu.kernel.transport.tcp_output import (
     sync_mss,
     transmit_syn,
 )
-from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_push_one import push_one
+from emu.kernel.transport.tcp_rmem import SHORT, RxSkb
 from emu.kernel.transport.tcp_sndbuf import SNDBUF_MIN
 from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND
@@ -111,7 +113,8 @@ class TcpEndpoint(TcpSock):
         `waited`: it was announced by `wait`.
         """
         self.from_backlog = waited
-        receive(self, segment, now_ns)
+        if self.state != "ESTABLISHED" or not rcv_established(self, segment, now_ns):
+            receive(self, segment, now_ns)
         self.from_backlog = False
         out = self.out
         if out:
@@ -120,6 +123,9 @@ class TcpEndpoint(TcpSock):
 
     def wait(self, segment: Segment) -> None:
         """A segment came while a call owns the socket. It takes room in the receive buffer until `release`."""
+        if not segment.payload:
+            self.backlog_bytes += SHORT
+            return
         skb = RxSkb(segment.payload, segment.burst, segment.gso_size)
         skb.condense()
         self.backlog_bytes += skb.truesize
@@ -224,16 +230,40 @@ class TcpEndpoint(TcpSock):
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.
         """
-        if data and self.may_write:
+        if self.state in MAY_SEND and not self.send_shutdown and not more and push_one(self, data, now_ns):
+            self.taken = len(data)
+        elif data and self.may_write:
             if self.state in MAY_SEND:
                 self.taken = queue_data(self, data, now_ns, more=more)
             else:
                 queue_early(self, data)
                 self.taken = len(data)
-        return _taken(self)
+        out = self.out
+        if out:
+            self.out = []
+        return out
 
     def read(self, size: int, now_ns: int) -> tuple[bytes, list[Segment]]:
         """recv(2): up to `size` bytes in order (b"": none now, or `eof`), and the window update that reading may cause."""
+        queue = self.receive_queue
+        if len(queue) == 1 and not self.receive_offset and len(queue[0].data) <= size:
+            skb = queue[0]  # all there is, as most programs read
+            data = b"" + skb.data
+            self.copied_seq += len(data)
+            if self.rcv_rtt_ns:
+                rcv_space_adjust(self)
+            queue.clear()
+            self.rmem_alloc -= skb.truesize
+        else:
+            data = self._read_parts(size)
+        if self.state not in ("CLOSE", "TIME_WAIT") and not self.mini:
+            _cleanup_rbuf(self, len(data), now_ns)
+        out = self.out
+        if out:
+            self.out = []
+        return data, out
+
+    def _read_parts(self, size: int) -> bytes:
         parts: list[bytes | bytearray] = []
         left = size
         while left and self.receive_queue:
@@ -250,10 +280,7 @@ class TcpEndpoint(TcpSock):
                 self.receive_offset = 0
             else:
                 self.receive_offset = offset + len(piece)
-        data = b"".join(parts)
-        if self.state not in ("CLOSE", "TIME_WAIT") and not self.mini:
-            _cleanup_rbuf(self, len(data), now_ns)
-        return data, _taken(self)
+        return b"".join(parts)
 
     def close(self, now_ns: int) -> list[Segment]:
         """close(2): FIN after what is queued; with unread data a RST instead. The endpoint lives on until its state is CLOSE."""
@@ -370,16 +397,16 @@ class TcpEndpoint(TcpSock):
 def _cleanup_rbuf(tp: TcpSock, copied: int, now_ns: int) -> None:
     """After reading: acknowledge what was held back, or announce a window that has opened (tcp_cleanup_rbuf)."""
     if tp.ack_scheduled:
-        second = tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss
-        write_ended = tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong)
-        if second or (copied and write_ended and not tp.rmem_alloc):
+        if tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss or (
+            copied and not tp.rmem_alloc and (tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong))
+        ):  # a second segment, or the end of a write
             send_ack(tp, now_ns)
             return
     if copied and not tp.receive_shutdown:
-        window = tp.receive_window
+        window = tp.rcv_wup + tp.rcv_wnd - tp.rcv_nxt  # `receive_window`
         if 2 * window <= tp.window_clamp:
             opened = offered_window(tp)
-            if opened and opened >= 2 * window:
+            if opened and opened >= 2 * max(window, 0):
                 send_ack(tp, now_ns)
 
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 from emu.kernel.transport import tcp_recovery as recovery
 from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_output import rearm_rto, restart_after_idle, schedule_loss_probe, sync_mss, timestamp
-from emu.kernel.transport.tcp_sock import MS, TcpSock, in_ticks
+from emu.kernel.transport.tcp_sock import MS, TICK_NS, TcpSock
 from emu.wire.tcp import SYN
 
 ACCEPTED: Final = "accepted"
@@ -49,7 +49,7 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
             tp.mdev_max_ns = floor
     if not tp.min_rtt_ns or rtt_ns < tp.min_rtt_ns:
         tp.min_rtt_ns = rtt_ns
-    tp.rto_ns = in_ticks(tp.srtt_ns + tp.rttvar_ns)
+    tp.rto_ns = -(-(tp.srtt_ns + tp.rttvar_ns) // TICK_NS) * TICK_NS  # `in_ticks`
     tp.backoff = 0
 
 

@@ -80,7 +80,7 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
             tp.ack_scheduled = True
             return
     if skb.data:
-        _append(tp, skb)
+        append(tp, skb)
         data_received(tp, skb, pushed, now_ns)
     if fin:
         fin_received(tp)
@@ -92,7 +92,7 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
         tp.sack_blocks = [block for block in tp.sack_blocks if block[0] > tp.rcv_nxt] if tp.ofo else []
 
 
-def _append(tp: TcpSock, skb: RxSkb) -> None:
+def append(tp: TcpSock, skb: RxSkb) -> None:
     """To the end of the receive queue: into the last buffer there, if that takes it (tcp_queue_rcv)."""
     queue = tp.receive_queue
     tp.rcv_nxt += len(skb.data)
@@ -175,7 +175,7 @@ def _join_out_of_order(tp: TcpSock) -> None:
             continue
         skb.data = skb.data[tp.rcv_nxt - piece.seq :]
         if skb.data:
-            _append(tp, skb)
+            append(tp, skb)
         if piece.fin:
             fin_received(tp)
 

@@ -12,41 +12,61 @@ from emu.clock import Clock, Timer
 from emu.kernel.transport.tcp_sock import Deadline
 
 KINDS: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
-EACH = tuple(range(len(KINDS)))
-LINGER, COMPRESSED = KINDS.index("linger"), KINDS.index("compressed")
-Due = tuple[int | None, ...]
+TRANSMIT, ACK, LINGER, COMPRESSED = range(len(KINDS))
+Due = tuple[int | None, int | None, int | None, int | None]
 NEVER: Due = (None, None, None, None)
 
 
 class Deadlines:
-    """`armed`: for which deadlines (ns, one for each of KINDS) the timers run. `expired(kind)` is called when one is over."""
+    """`armed`: for which deadlines (ns, one for each of KINDS) the timers run. `expired(kind)` is called when one is over.
 
-    __slots__ = ("_clock", "_expired", "_timers", "armed")
+    A timer of the wheel is made when it is needed first, and armed again from then on.
+    """
+
+    __slots__ = ("_calls", "_clock", "_expired", "_timers", "armed")
 
     def __init__(self, clock: Clock, expired: Callable[[Deadline], None]) -> None:
         self._clock, self._expired = clock, expired
         self.armed = NEVER
-        self._timers: list[Timer | None] = [None] * len(KINDS)
+        self._timers: list[Timer | None] = [None, None, None, None]
+        self._calls: list[Callable[[], None]] = []
 
     def follow(self, due: Due, pinned: bool) -> None:
         """Move the timers whose deadlines have changed. `pinned`: they are a request's."""
         before, self.armed = self.armed, due
+        timers, clock, calls = self._timers, self._clock, self._calls
+        if not calls:
+            calls.extend([partial(self._expired, kind) for kind in KINDS])
+        due_ns = due[TRANSMIT]
+        if due_ns != before[TRANSMIT]:
+            timer = timers[TRANSMIT]
+            if due_ns is not None:
+                timers[TRANSMIT] = clock.mod_timer(timer, due_ns, calls[TRANSMIT], False, pinned)
+            elif timer is not None:
+                timer.take()
+        due_ns = due[ACK]
+        if due_ns != before[ACK]:
+            timer = timers[ACK]
+            if due_ns is not None:
+                timers[ACK] = clock.mod_timer(timer, due_ns, calls[ACK], False, pinned)
+            elif timer is not None:
+                timer.take()
+        if due[LINGER] != before[LINGER] or due[COMPRESSED] != before[COMPRESSED]:
+            self._follow_rare(due, before, pinned)
+
+    def _follow_rare(self, due: Due, before: Due, pinned: bool) -> None:
         timers, clock = self._timers, self._clock
-        for index in EACH:
-            due_ns = due[index]
+        for index in (LINGER, COMPRESSED):
+            due_ns, timer = due[index], timers[index]
             if due_ns == before[index]:
                 continue
-            timer = timers[index]
-            if due_ns is None:
-                if timer is not None:
-                    timer.take()
-            elif index == COMPRESSED:
-                if timer is not None:
-                    timer.take()
-                timers[index] = clock.call_at(due_ns, partial(self._expired, KINDS[index]))
-            else:
-                call = partial(self._expired, KINDS[index])
-                timers[index] = clock.mod_timer(timer, due_ns, call, index == LINGER, pinned)
+            if due_ns is not None and index == LINGER:
+                timers[index] = clock.mod_timer(timer, due_ns, self._calls[index], True, pinned)
+                continue
+            if timer is not None:
+                timer.take()
+            if due_ns is not None:
+                timers[index] = clock.call_at(due_ns, self._calls[index])
 
     def cancel(self) -> None:
         for timer in self._timers:

@@ -30,6 +30,7 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire import templates
+from emu.wire.addr import is_loopback
 from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
@@ -140,28 +141,41 @@ class Tcp:
             options = sock.ip_options
         if options is not None:
             to = options.nexthop
-        way = ip_output.flow(net, TCP, sport, dport) if family.fib.asks_flow else NO_FLOW
-        route, source, failed = ip_output.route_output(net, to, src, 0, None, way)
-        if route is None or failed:
-            return NO_ROUTE
-        src = src or source  # what came to 0.0.0.0 is answered by the route's address
+        fib, route = family.fib, None
+        if sock is not None and sock.dst_cookie == fib.generation and options is None and not family.exceptions:
+            route = sock.dst  # __sk_dst_check
+        if route is None:
+            way = ip_output.flow(net, TCP, sport, dport) if fib.asks_flow else NO_FLOW
+            route, source, failed = ip_output.route_output(net, to, src, 0, None, way)
+            if route is None or failed:
+                return NO_ROUTE
+            if sock is not None and src and options is None and not is_loopback(src) and fib.known.get(to) is route:
+                # sk_setup_caps: nothing but the routes and rules, which are counted, decided on it
+                sock.dst, sock.dst_cookie = route, fib.generation
+            src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
-        frame = wire.build(
-            self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
-            window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=family.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
-            trail=[born] if net.tracing else None, frag=IP_DF if whole else 0,
-        )  # fmt: skip
+        frag, trail = IP_DF if whole else 0, [born] if net.tracing else None
+        tos = 0 if cause is None else cause.tos & DSCP_MASK
+        flags, ts = segment.flags, segment.ts
+        if ts is not None and not flags & SYN and not segment.sack:
+            frame = wire.build_stamped(
+                self.template, src, dst, sport, dport, segment.seq, segment.ack, flags, segment.window, ts,
+                segment.payload, ident, family.default_ttl, tos, flow, trail, frag,
+            )  # fmt: skip
+        else:
+            frame = wire.build(
+                self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=flags,
+                window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
+                ttl=family.default_ttl, tos=tos, flow=flow, trail=trail, frag=frag,
+            )  # fmt: skip
         if options is not None:
             ip_options.insert(net, frame, options, src, dst)
             if to != dst:  # the segment's checksum is for the last address of the source route
                 set_options(frame, frame.option_bytes, to, summed=True)
         net.bear(frame, segment.answers)
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
-        if segment.gso_size or (
-            route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN)
-        ):
+        if segment.gso_size or (route.device.offload and sock is not None and (not segment.stateless or flags & SYN)):
             leave_checksum(frame)
             frame.gso_size = segment.gso_size
         return ip_output.local_out(net, frame)
@@ -212,7 +226,9 @@ class Tcp:
             self._deliver(frame)
             self._open(frame, segment, listener, isn, cookie=cookie)
             return
-        self._deliver(frame)
+        net.delivered += 1  # as `_deliver`
+        for delivered in net.delivery_listeners:
+            delivered(frame, self.fact)
         socket.take(segment)
 
     def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:

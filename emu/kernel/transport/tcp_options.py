@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
 from emu.wire.frame import Frame
-from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, TIMESTAMP_ONLY, stamped
+from emu.wire.tcp import ACK, FIN, PSH, RST, STAMPS_HEAD, SYN, TIMESTAMP_ONLY, stamped
 
 MAX_WSCALE: Final = 14
 TS_LENGTH: Final = 12  # the timestamps option with its two nops
@@ -20,7 +20,6 @@ TS_LENGTH: Final = 12  # the timestamps option with its two nops
 _EOL, _NOP, _MSS, _WSCALE, _SACK_OK, _SACK, _TS = 0, 1, 2, 3, 4, 5, 8
 # The two forms that almost all segments have: timestamps alone, and what a SYN of Linux offers, each with its constant words
 _STAMPS, _STAMPED = struct.Struct("!II").unpack_from, struct.Struct("!III").pack
-_STAMPED_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
 _SYN_OPTIONS = struct.Struct("!HHIIII")
 _SYN_MSS = _MSS << 8 | 4
 _SYN_STAMPS = _SACK_OK << 24 | 2 << 16 | _TS << 8 | 10
@@ -116,7 +115,7 @@ def options_bytes(segment: Segment) -> bytes:
         if ts is None:
             return b""
         if wscale is None and not segment.sack_ok:
-            return _STAMPED(_STAMPED_HEAD, ts[0], ts[1])
+            return _STAMPED(STAMPS_HEAD, ts[0], ts[1])
     elif mss is not None and ts is not None and wscale is not None and segment.sack_ok and not sack:
         return _SYN_OPTIONS.pack(_SYN_MSS, mss, _SYN_STAMPS, ts[0], ts[1], _SYN_SCALE << 8 | wscale)
     out = b""
@@ -182,7 +181,7 @@ def parse_options(data: bytes) -> Options:
 def segment_of(frame: Frame) -> Segment:
     """The segment in a packet with a whole TCP header."""
     found = stamped(frame)
-    if found is not None:
+    if found is not None:  # tcp_parse_aligned_timestamp
         seq, ack, flags, window, payload, ts = found
         burst, gso_size, packet = frame.burst, frame.gso_size, frame.packet
         return Segment(

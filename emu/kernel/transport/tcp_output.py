@@ -91,23 +91,19 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
         flags |= PSH  # a burst ends with PSH, so that the receiver's GRO lets go
     last = b"" + data[at:] if at else b"" + data
     out.append(Segment(seq + at & MASK, ack, flags | ACK, window, last, None, None, False, ts, sack, False, at > 0))
-    _ack_sent(tp)
+    quick = tp.quick
+    if quick:  # tcp_dec_quickack_mode
+        if quick > tp.ack_scheduled:
+            tp.quick = quick - tp.ack_scheduled
+        else:
+            tp.quick, tp.ato_ns = 0, ATO_MIN_NS
+    tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
+    tp.delack_at = None
+    tp.compressed, tp.compressed_at = 0, None
     if end:
         if now_ns - tp.lrcvtime < tp.ato_ns:
             tp.pingpong += tp.pingpong < 255
         tp.lsndtime = now_ns
-
-
-def _ack_sent(tp: TcpSock) -> None:
-    if tp.quick:
-        used = 1 if tp.ack_scheduled else 0
-        if used >= tp.quick:
-            tp.quick, tp.ato_ns = 0, ATO_MIN_NS
-        else:
-            tp.quick -= used
-    tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
-    tp.delack_at = None
-    tp.compressed, tp.compressed_at = 0, None
 
 
 def transmit_syn(tp: TcpSock, now_ns: int) -> None:
@@ -142,7 +138,7 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
     """Let the ACK wait for data of ours or the delayed-ACK timer, whichever is first."""
     ato = tp.ato_ns
     if ato > DELACK_MIN_NS:
-        most = DELACK_MAX_NS if tp.in_pingpong or tp.ack_pushed else 500 * MS
+        most = DELACK_MAX_NS if tp.ack_pushed or tp.in_pingpong else 500 * MS
         if tp.srtt_ns:
             most = min(most, max(tp.srtt_ns, DELACK_MIN_NS))
         ato = min(ato, most)

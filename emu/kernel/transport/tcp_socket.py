@@ -20,12 +20,7 @@ from emu.kernel.transport.inet import TEXT, Endpoint, IcmpError, port_number, te
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_deadlines import Deadlines
-from emu.kernel.transport.tcp_options import (
-    Segment,
-    bursts,
-    coalesced,
-    joined,
-)
+from emu.kernel.transport.tcp_options import Segment, bursts, coalesced, joined
 from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
@@ -38,6 +33,7 @@ Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
 NO_ROUTE = "EHOSTUNREACH"
+WRITABLE = frozenset(("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"))
 UNOPENED = frozenset(("SYN_SENT", "SYN_RECV"))  # a SYN counts as sent, wherever it goes
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
@@ -77,7 +73,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "dst", "dst_cookie", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -97,6 +93,10 @@ class TcpSocket:
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
+        self.dst: Route | None = (
+            None  # the route of its last packet, and the generation of the routes that it is of (sk_dst_cache)
+        )
+        self.dst_cookie = -1
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._timers = Deadlines(self.net.clock, self._on_deadline)
@@ -183,9 +183,10 @@ class TcpSocket:
         (EAGAIN and EPOLLOUT); it closes after that. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
         if data.__class__ is TEXT:
             raise text_given(data)
-        endpoint = self._live()
-        self._raise_pending()
-        if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
+        endpoint = self.endpoint
+        if endpoint is None or self.pending:
+            endpoint = self._sound()
+        if endpoint.state not in WRITABLE:
             raise SocketError(errno.EPIPE)
         waits = bool(self._rest)
         self._rest += data
@@ -216,15 +217,16 @@ class TcpSocket:
 
     def recv(self, limit: int = 1 << 30) -> bytes:
         """Bytes that came, b"" at the end of the stream. Raises SocketError: a pending error, EAGAIN, ENOTCONN."""
-        endpoint = self._live()
-        if not endpoint.readable:
-            self._raise_pending()
+        endpoint = self.endpoint
+        if endpoint is None or not endpoint.receive_queue:
+            endpoint = self._sound()
             if endpoint.eof or endpoint.state == "CLOSE":
                 return b""
             raise SocketError(errno.EAGAIN)
         self._owned = True
         data, segments = endpoint.read(limit, self.net.clock.now)
-        self.output(segments)
+        if segments or self._rest:  # else nothing but what is read has changed
+            self.output(segments)
         self._release()
         return data
 
@@ -298,10 +300,13 @@ class TcpSocket:
     def peer(self) -> tuple[str, int]:
         return ("", 0) if self.remote is None else (ip4_text(self.remote[0]), self.remote[1])
 
-    def _raise_pending(self) -> None:
+    def _sound(self) -> TcpEndpoint:
+        """The endpoint. Raises SocketError: ENOTCONN, a pending error."""
+        endpoint = self._live()
         if self.pending:
             number, self.pending = self.pending, 0
             raise SocketError(number)
+        return endpoint
 
     # -- the endpoint and its network ---------------------------------------------------------------------
 
@@ -311,20 +316,17 @@ class TcpSocket:
         now = self.net.clock.now
         self.output(endpoint.on_icmp_error(number, now, seq=seq, revert=revert, abort=abort, owned=self._owned))
 
-    def take(self, segment: Segment) -> None:
-        """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
-        if not self._owned:
-            self.on_segment(segment)
-        elif not self._backlog or not coalesced(self._backlog[-1], segment):
-            self._live().wait(segment)
-            self._backlog.append(segment)
-
-    def on_segment(self, segment: Segment, *, waited: bool = False) -> None:
-        """A segment of this connection came."""
+    def take(self, segment: Segment, *, waited: bool = False) -> None:
+        """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog), and is taken
+        then (`waited`)."""
         endpoint = self.endpoint
         assert endpoint is not None
-        before, watched = endpoint.state, self.on_readable is not None
-        readable, eof = (endpoint.readable, endpoint.eof) if watched else (0, False)
+        if self._owned and not waited:
+            if not self._backlog or not coalesced(self._backlog[-1], segment):
+                endpoint.wait(segment)
+                self._backlog.append(segment)
+            return
+        before, received = endpoint.state, endpoint.rcv_nxt
         self._sync_mss(endpoint)
         segments = endpoint.on_segment(segment, self.net.clock.now, waited)
         if endpoint.progress:
@@ -334,11 +336,9 @@ class TcpSocket:
             self.confirm_neighbour = True  # tcp_init_metrics
             self._established()
         self.output(segments)
-        if watched and (
-            endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
-        ):
-            if self.on_readable is not None:
-                self.on_readable()
+        wake = self.on_readable
+        if wake is not None and (endpoint.rcv_nxt != received or endpoint.state != before or endpoint.error):
+            wake()
 
     def _established(self) -> None:
         listener, self.listener = self.listener, None
@@ -357,7 +357,7 @@ class TcpSocket:
                 self._emit_bursts(segments)
             else:
                 self._emit(segments[0])
-                if self._owned:
+                if self._owned and self.net.clock.backlog:
                     self.net.clock.drain()
         state = endpoint.state
         if endpoint.error and not self.pending and state == "CLOSE" and not self.closed:
@@ -402,19 +402,22 @@ class TcpSocket:
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
-        endpoint = self._live()
+        endpoint, clock = self.endpoint, self.net.clock
+        assert endpoint is not None
         while self._backlog:  # nothing joins what is taken (__release_sock)
             waiting, self._backlog = self._backlog, []
             for segment in waiting:
-                self.on_segment(segment, waited=True)
+                self.take(segment, waited=True)
         self._owned = False
-        segments = endpoint.release(self.net.clock.now)
-        if segments or self._rest:  # else nothing has changed since the last output
-            self.output(segments)
+        if (
+            endpoint.backlog_bytes or endpoint.ack_deferred or self._rest
+        ):  # else nothing has changed since the last output
+            self.output(endpoint.release(clock.now))
         mtu, self._deferred = self._deferred, 0
         if mtu:
             self.mtu_reduced(mtu)
-        self.net.clock.drain()
+        if clock.backlog:
+            clock.drain()
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""

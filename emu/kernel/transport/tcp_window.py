@@ -81,7 +81,14 @@ def select_window(tp: TcpSock) -> int:
     """Announce a window: remember it, and give the 16-bit field."""
     scale, rcv_nxt = tp.rcv_wscale, tp.rcv_nxt
     current = tp.rcv_wup + tp.rcv_wnd - rcv_nxt
-    window = offered_window(tp)
+    if scale and not tp.rmem_alloc and not tp.backlog_bytes and tp.window_clamp > 0:
+        # `offered_window` of an empty queue, which most segments leave behind an empty one
+        window = tp.rcvbuf * tp.scaling_ratio >> 8
+        if window > tp.rcv_ssthresh:
+            window = tp.rcv_ssthresh
+        window = -(-window >> scale) << scale
+    else:
+        window = offered_window(tp)
     if window < current:
         window = -(-current >> scale) << scale
     if not scale and window > 0xFFFF:

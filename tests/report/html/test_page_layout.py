@@ -11,7 +11,7 @@ from emu.report.html.model import Box, Bridge, Layout, Run
 from emu.scenario.gallery import stories
 from page_gallery import page_of
 
-LAYOUTS = [(name, place) for name in sorted(stories()) for place in range(len(page_of(name).runs[0].layouts))]
+NAMES = sorted(stories())
 
 
 def names(shown: Run, layout: Layout) -> list[str]:
@@ -46,35 +46,37 @@ def test_columns_stand_in_the_order_of_the_way(story: str, flow: int, expected: 
     assert " ".join(names(shown, layout)) == expected
 
 
-@pytest.mark.parametrize(("name", "place"), LAYOUTS)
-def test_every_interface_of_a_flow_has_one_column(name: str, place: int) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_interface_of_a_flow_has_one_column(name: str) -> None:
     shown = page_of(name).runs[0]
-    layout = shown.layouts[place]
-    there = [number for column in layout.columns for number in (column.fold or [column.n])]
-    assert len(there) == len(set(there))
-    frames = [each for each in shown.frames if each.f == layout.flow]
-    assert {each.i for each in frames if each.w != "drop"} <= set(there)
-    owners = {shown.interfaces[number].ns for number in there}
-    assert {shown.interfaces[each.i].ns for each in frames} <= owners, "a drop has a place to stand"
+    assert shown.layouts
+    for place, layout in enumerate(shown.layouts):
+        there = [number for column in layout.columns for number in (column.fold or [column.n])]
+        assert len(there) == len(set(there)), place
+        frames = [each for each in shown.frames if each.f == layout.flow]
+        assert {each.i for each in frames if each.w != "drop"} <= set(there), place
+        owners = {shown.interfaces[number].ns for number in there}
+        assert {shown.interfaces[each.i].ns for each in frames} <= owners, f"{place}: a drop has a place to stand"
 
 
-@pytest.mark.parametrize(("name", "place"), LAYOUTS)
-def test_boxes_cables_bridges_and_kernels_fit_their_columns(name: str, place: int) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_boxes_cables_bridges_and_kernels_fit_their_columns(name: str) -> None:
     shown = page_of(name).runs[0]
-    layout = shown.layouts[place]
-    columns, ports = layout.columns, shown.interfaces
-    for box in layout.boxes:
-        outer = [each for each in layout.boxes if each.ns == box.inside]
-        assert all(each.first <= box.first and box.last <= each.last for each in outer)
-    machines = sorted((each for each in layout.boxes if not each.inside), key=lambda box: box.first)
-    assert all(one.last < other.first for one, other in pairwise(machines)), "machines stand beside each other"
-    for one, other in layout.cables:
-        assert ports[columns[one].n].peer == columns[other].n
-    for bridge in layout.bridges:
-        for column in (columns[at] for at in bridge.ports):
-            assert column.ns == bridge.ns and bridge.dev in (column.master, column.dev)
-    lanes = {each.ns for each in layout.lanes}
-    assert lanes == {each.ns for each in columns if each.n >= 0}
+    for place, layout in enumerate(shown.layouts):
+        columns, ports = layout.columns, shown.interfaces
+        for box in layout.boxes:
+            outer = [each for each in layout.boxes if each.ns == box.inside]
+            assert all(each.first <= box.first and box.last <= each.last for each in outer), place
+        machines = sorted((each for each in layout.boxes if not each.inside), key=lambda box: box.first)
+        beside = all(one.last < other.first for one, other in pairwise(machines))
+        assert beside, f"{place}: machines stand beside each other"
+        for one, other in layout.cables:
+            assert ports[columns[one].n].peer == columns[other].n, place
+        for bridge in layout.bridges:
+            for column in (columns[at] for at in bridge.ports):
+                assert column.ns == bridge.ns and bridge.dev in (column.master, column.dev), place
+        lanes = {each.ns for each in layout.lanes}
+        assert lanes == {each.ns for each in columns if each.n >= 0}, place
 
 
 def test_pods_that_got_only_a_flooded_request_share_a_column() -> None:

@@ -121,6 +121,8 @@ _BASES = {"hex": 16, "octal": 8, "decimal": 10}
 def unsigned(text: str) -> int | None:
     """A number as iptables and ipset read nearly all of theirs (strtoul with base 0): 0x16, octal 020, or 10; None for any
     other text."""
+    if text.isdecimal() and text.isascii() and text[0] != "0" and len(text) <= 20:  # most are
+        return int(text)
     found = _UNSIGNED.fullmatch(text)
     return None if found is None or found.lastgroup is None else int(found[found.lastgroup], _BASES[found.lastgroup])
 

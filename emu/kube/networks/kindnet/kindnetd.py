@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel import boot
+from emu.kernel.net.fib_semantics import Route
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.cni.iptables import Table, comment
@@ -85,7 +86,7 @@ class Kindnetd(Agent[Peers, int, Peers]):
                 fib.remove(route)
         if all(route.gateway != address for route in there):
             try:
-                boot.route(node.net, f"{subnet} via {ip4_text(address)}")
+                boot.put_route(node.net, Route(subnet, gateway=address), str(subnet))
             except InputError:
                 what = f"kindnetd of {node.name} cannot route to {name}: {ip4_text(address)} is on no link of the node"
                 raise InputError(

@@ -1,0 +1,153 @@
+"""Header prediction: the segment that an established connection expects next, in one function.
+
+After the fast path of tcp_rcv_established in net/ipv4/tcp_input.c (RFC 1323 section 4.2.1's receiver, after Van Jacobson). It
+does what tcp_input, tcp_ack, tcp_data and tcp_recovery do to such a segment, with their steps in their order, and calls
+them for what is rarer. Must not know frames or the clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from emu.kernel.transport.seqnum import MASK
+from emu.kernel.transport.tcp_ack import handle_ack, rtt_sample, update_window
+from emu.kernel.transport.tcp_data import ack_check, append, incr_quickack
+from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
+from emu.kernel.transport.tcp_output import send_delayed_ack
+from emu.kernel.transport.tcp_recovery import grow_cwnd
+from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MSS_DEFAULT, TcpSock
+from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt
+from emu.wire.tcp import ACK, PSH
+
+OLDER: Final = 0x80000000  # half of the numbers: a difference from here on is negative
+SMALL: Final = 128  # a payload below this many bytes never grows the window
+UNUSUAL: Final = MSS_DEFAULT - TS_LENGTH  # one from this many bytes on may be a peer's full segment
+
+
+def rcv_established(tp: TcpSock, segment: Segment, now_ns: int) -> bool:
+    """Take a segment in state ESTABLISHED, if it is the one expected next; False: not such a one, and nothing was changed.
+
+    Expected is an ACK (PSH may be set) at rcv_nxt without SACK blocks: it acknowledges what was sent, its timestamp is not
+    old, and no loss, gap, probe or unsent data is on the books.
+    """
+    flags, rcv_nxt, snd_una = segment.flags, tp.rcv_nxt, tp.snd_una
+    newly = segment.ack - snd_una & MASK
+    if (
+        flags & ~PSH != ACK
+        or segment.seq != rcv_nxt & MASK
+        or newly > tp.snd_nxt - snd_una
+        or segment.sack
+        or tp.write_queue
+        or tp.ofo
+        or tp.ca_state != "open"
+        or tp.sacked_out
+        or tp.lost_out
+        or tp.retrans_out
+        or tp.tlp_high_seq
+        or tp.no_space
+        or tp.sack_blocks
+        or not tp.sack_ok
+    ):
+        return False
+    ts = segment.ts
+    if tp.ts_ok:
+        if ts is None or not tp.ts_recent_stamp or ts[0] - tp.ts_recent & MASK >= OLDER:
+            return False
+    else:
+        ts = None
+    payload = segment.payload
+    if payload and tp.rcv_wup + tp.rcv_wnd <= rcv_nxt:
+        return False  # beyond the window
+
+    tp.mstamp = now_ns
+    tp.rcv_cut, tp.rcv_gso_size = segment.burst, segment.gso_size
+    ack = snd_una + newly
+    if newly or tp.rtx_queue:
+        _acknowledged(tp, segment, rcv_nxt, ack, now_ns)
+    else:
+        window = segment.window << tp.snd_wscale
+        if window != tp.snd_wnd:
+            update_window(tp, segment, rcv_nxt, ack)
+        elif rcv_nxt > tp.snd_wl1:
+            tp.snd_wl1 = rcv_nxt
+        tp.rcv_tstamp = now_ns
+        tp.probes_out = 0
+        tp.soft_error = None
+    if ts is not None and rcv_nxt <= tp.rcv_wup:
+        tp.ts_recent = ts[0]  # tcp_store_ts_recent
+
+    if payload:
+        _queue(tp, payload, flags & PSH != 0, now_ns)
+    if tp.ack_scheduled:  # __tcp_ack_snd_check
+        if tp.ack_now or tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss or tp.quick:
+            ack_check(tp, now_ns)
+        else:
+            send_delayed_ack(tp, now_ns)
+    return True
+
+
+def _acknowledged(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -> None:
+    """tcp_ack for all that is out, in one piece that was sent once; `handle_ack` does the rest."""
+    queue = tp.rtx_queue
+    skb = queue[0] if queue else None
+    if skb is None or skb.ever_retrans or len(queue) > 1 or skb.seq + len(skb.data) != ack or skb.seq != tp.snd_una:
+        handle_ack(tp, segment, seq, ack, now_ns)
+        return
+    tp.retransmits = 0
+    if segment.window << tp.snd_wscale != tp.snd_wnd:
+        update_window(tp, segment, seq, ack)
+    else:
+        tp.snd_wl1 = seq
+    tp.snd_una = ack
+    tp.rcv_tstamp = now_ns
+    tp.probes_out = 0
+    tp.soft_error = None
+    queue.popleft()
+    sent_ns = skb.sent_ns
+    rtt_ns = now_ns - sent_ns
+    tp.rack_advanced, tp.rack_rtt_ns = True, rtt_ns  # tcp_rack_advance
+    if sent_ns > tp.rack_mstamp or (sent_ns == tp.rack_mstamp and ack > tp.rack_end_seq):
+        tp.rack_mstamp, tp.rack_end_seq = sent_ns, ack
+    rtt_sample(tp, rtt_ns)
+    tp.progress = True
+    tp.xmit_timer, tp.xmit_at = "", None
+    if tp.cwnd_limited or tp.cwnd < 2 * tp.max_packets_out:
+        grow_cwnd(tp, 1)
+
+
+def _queue(tp: TcpSock, payload: bytes, pushed: bool, now_ns: int) -> None:
+    """tcp_queue_rcv and tcp_event_data_recv: to the end of the receive queue, and into the estimates."""
+    skb = RxSkb(payload, tp.rcv_cut, tp.rcv_gso_size)
+    if tp.from_backlog:
+        skb.condense()
+    length = skb.length
+    if tp.receive_queue:
+        append(tp, skb)
+    else:
+        tp.rcv_nxt += length
+        tp.receive_queue.append(skb)
+        tp.rmem_alloc += skb.truesize
+    tp.ack_scheduled = True
+    if length >= tp.rcv_mss or length >= UNUSUAL:
+        measure_rcv_mss(tp, skb, pushed)
+    else:  # the end of a write
+        tp.last_seg_size = 0
+        if tp.ack_pushed:
+            tp.ack_pushed2 = True
+        tp.ack_pushed = True
+    if not tp.rcv_rtt_seq or tp.rcv_nxt >= tp.rcv_rtt_seq:
+        measure_rcv_rtt(tp, now_ns)
+    ato_ns, gap = tp.ato_ns, now_ns - tp.lrcvtime
+    if not ato_ns:
+        incr_quickack(tp)
+        tp.ato_ns = ATO_MIN_NS
+    elif gap <= ATO_MIN_NS // 2:
+        tp.ato_ns = (ato_ns >> 1) + ATO_MIN_NS // 2
+    elif gap < ato_ns:
+        tp.ato_ns = min((ato_ns >> 1) + gap, tp.rto_ns)
+    elif gap > tp.rto_ns:
+        incr_quickack(tp)
+    tp.lrcvtime = now_ns
+    if length >= SMALL:
+        grow_window(tp, skb, skb.payload_truesize)

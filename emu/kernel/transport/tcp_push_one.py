@@ -1,0 +1,78 @@
+"""A write that leaves at once as one segment, in one function.
+
+After tcp_sendmsg_locked, tcp_write_xmit, __tcp_transmit_skb, tcp_event_new_data_sent and tcp_schedule_loss_probe in net/ipv4,
+as far as they go when nothing waits and nothing is out: no burst to measure, no Nagle, no sum over queues, and the timer is
+set once. Everything else is `queue_data` of tcp_output. Must not know frames, ports or a clock.
+"""
+
+from __future__ import annotations
+
+from emu.kernel.transport.seqnum import MASK
+from emu.kernel.transport.tcp_options import Segment
+from emu.kernel.transport.tcp_output import restart_after_idle
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MS, Skb, TcpSock
+from emu.kernel.transport.tcp_window import select_window
+from emu.wire.tcp import ACK, PSH
+
+
+def push_one(tp: TcpSock, data: bytes, now_ns: int) -> bool:
+    """Write and send `data` in state ESTABLISHED or CLOSE_WAIT; False: it is none or too much, or something stands in the way,
+    and nothing was changed."""
+    size, seq = len(data), tp.write_seq
+    end_seq = seq + size
+    if (
+        not size
+        or size > tp.mss_cache
+        or tp.write_queue
+        or tp.rtx_queue
+        or end_seq > tp.snd_una + tp.snd_wnd
+        or tp.ca_state != "open"
+        or tp.sack_blocks
+        or tp.dsack is not None
+        or tp.no_space
+        or tp.sacked_out
+        or not tp.cwnd
+        or not tp.sndbuf
+    ):
+        return False
+    if now_ns - tp.lsndtime > tp.rto_ns:
+        restart_after_idle(tp, now_ns)
+    skb = Skb(seq, data, PSH)
+    tp.write_seq = tp.pushed_seq = tp.snd_nxt = end_seq
+    tp.probing = False
+    tp.mstamp = skb.sent_ns = now_ns
+    ts = ((now_ns // MS + tp.ts_offset) & MASK, tp.ts_recent) if tp.ts_ok else None
+    window = select_window(tp)
+    tp.out.append(
+        Segment(seq & MASK, tp.rcv_nxt & MASK, PSH | ACK, window, data, None, None, False, ts, (), False, False)
+    )
+
+    quick = tp.quick
+    if quick:  # tcp_dec_quickack_mode
+        if quick > tp.ack_scheduled:
+            tp.quick = quick - tp.ack_scheduled
+        else:
+            tp.quick, tp.ato_ns = 0, ATO_MIN_NS
+    tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
+    tp.delack_at = None
+    tp.compressed, tp.compressed_at = 0, None
+    if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
+        tp.pingpong += 1
+    tp.lsndtime = now_ns
+
+    if size != tp.mss_cache:
+        tp.snd_sml = end_seq
+    tp.rtx_queue.append(skb)
+    limited = tp.cwnd <= 1
+    if tp.snd_una >= tp.cwnd_usage_seq or limited or (not tp.cwnd_limited and tp.max_packets_out < 1):
+        tp.cwnd_limited, tp.max_packets_out, tp.cwnd_usage_seq = limited, 1, end_seq
+    config, wait = tp.config, tp.rto_ns
+    probed = config.early_retrans and tp.sack_ok
+    tp.probe_at = tp.xmit_at if tp.xmit_timer == "zero window probe" else None
+    tp.xmit_timer = "tail loss probe" if probed else "retransmit"
+    if probed:
+        probe = 2 * tp.srtt_ns + config.rto_min_ns if tp.srtt_ns else config.timeout_init_ns
+        if not 0 < wait < probe:
+            wait = probe
+    tp.xmit_at = now_ns + wait
+    return True
