@@ -12,7 +12,7 @@ from emu.clock import Clock, Timer
 from emu.kernel.transport.tcp_sock import Deadline
 
 KINDS: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
-TRANSMIT, ACK, LINGER, COMPRESSED = range(len(KINDS))
+TRANSMIT, ACK, LINGER, COMPRESSED = range(4)
 Due = tuple[int | None, int | None, int | None, int | None]
 NEVER: Due = (None, None, None, None)
 
