@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 
 
 @contextmanager
@@ -26,8 +27,13 @@ def set_modules_aside() -> None:
     gc.freeze()
 
 
+_earlier = count()  # how many large states there were
+
+
 def set_large_aside() -> None:
-    """Keep it from a large state, too. An earlier one may be garbage by now."""
-    gc.unfreeze()
-    gc.collect()
+    """Keep it from a large state, too. An earlier one may be garbage by now; the first one is none, and hardly anything that
+    it was made with."""
+    if next(_earlier):
+        gc.unfreeze()
+        gc.collect()
     gc.freeze()

@@ -216,6 +216,11 @@ class Sysctls:
 
     def conf(self, device: str, variable: str) -> int:
         """The effective `net.ipv4.conf` value at a device, with `all` as the kernel combines it for this variable."""
+        if not self._values and device in self._own:
+            return _untouched(device, variable)
+        return self._conf(device, variable)
+
+    def _conf(self, device: str, variable: str) -> int:
         row = BY_NAME[f"net.ipv4.conf.*.{variable}"]
         own, every = self._number(device, variable, row), self._number("all", variable, row)
         rule = row.rule
@@ -323,3 +328,11 @@ class Sysctls:
             known = ", ".join(["all", "default", *sorted(self._own)])
             raise InputError(f"sysctl {name!r} names no device of this namespace", expected=known)
         return row
+
+
+@lru_cache(maxsize=1024)
+def _untouched(device: str, variable: str) -> int:
+    """`Sysctls.conf` where nothing was written: most pods."""
+    untouched = Sysctls()
+    untouched.add_device(device)
+    return untouched._conf(device, variable)

@@ -17,9 +17,7 @@ _HEADER = Struct("!BBHHHBBHII")
 
 def header_checksum(first: int, length: int, ident: int, frag: int, ttl_proto: int, src: int, dst: int) -> int:
     """The checksum of a 20-byte header; `first` is version, IHL and TOS as one word."""
-    total = (
-        first + length + ident + frag + ttl_proto + (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF)
-    ) % 0xFFFF
+    total = (first + length + ident + frag + ttl_proto + src + dst) % 0xFFFF  # 32 bits are the sum of their halves
     return 0xFFFF - total if total else 0
 
 
@@ -38,9 +36,7 @@ def stamp(
     """Write a 20-byte header in front of the transport's bytes, which begin at `buf[34]`; gives the frame."""
     length = len(buf) - ETH_HLEN
     # header_checksum, without its call: each packet that a host sends passes here
-    total = (
-        0x4500 + tos + length + ident + frag + (ttl << 8) + proto + (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF)
-    ) % 0xFFFF  # fmt: skip
+    total = (0x4500 + tos + length + ident + frag + (ttl << 8) + proto + src + dst) % 0xFFFF
     check = 0xFFFF - total if total else 0
     _HEADER.pack_into(buf, ETH_HLEN, 0x45, tos, length, ident, frag, ttl, proto, check, src, dst)
     frame = Frame(buf, flow, trail)

@@ -11,6 +11,7 @@ from emu.wire.ipv4 import stamp
 
 HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with a datagram, without its data
 _HEADER = Struct("!HHHH")
+_number = int.from_bytes
 
 
 def build(
@@ -31,24 +32,13 @@ def build(
 ) -> Frame:
     """A datagram with right checksums and no Ethernet addresses yet. `frag`: 0x4000 sets DF; not `summed`: its own checksum is 0."""
     buf = bytearray(template)
-    length = 8 + len(payload)
-    total = (
-        0xFFFF
-        if not summed
-        else (
-            (src >> 16)
-            + (src & 0xFFFF)
-            + (dst >> 16)
-            + (dst & 0xFFFF)
-            + UDP
-            + 2 * length
-            + sport
-            + dport
-            + ones_sum(payload)
-        )
-        % 0xFFFF
-    )
-    _HEADER.pack_into(buf, 34, sport, dport, length, 0xFFFF - total)
+    size = len(payload)
+    length = 8 + size
+    check = 0
+    if summed:  # a word of 32 bits is the sum of its halves, modulo 0xFFFF, and so is the payload of its words
+        data = _number(payload, "big")
+        check = 0xFFFF - (src + dst + UDP + 2 * length + sport + dport + (data << 8 if size & 1 else data)) % 0xFFFF
+    _HEADER.pack_into(buf, 34, sport, dport, length, check)
     buf += payload
     frame = stamp(buf, UDP, src, dst, ident, frag, ttl, tos, flow, trail)
     frame.sport, frame.dport = sport, dport

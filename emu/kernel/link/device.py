@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.tbf import Qdisc
 from emu.wire.addr import ZERO_MAC
-from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
 from emu.wire.vlan import ETH_P_8021AD, ETH_P_8021Q, TAG_NEEDS, VID_MASK, tci_of
@@ -26,6 +26,8 @@ ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
 TxFilter = Callable[[Frame, "Device"], bool]  # whether the frame goes on; else the filter has ended it
+# those of all devices that no neighbour was made for, where IPv4 is the only family: most never have one. Never changed.
+NO_NEIGHBOURS: dict[int, dict[int, Any]] = {AF_INET: {}}
 
 
 IFNAMSIZ = 16
@@ -93,7 +95,7 @@ class Device:
         self.uppers: list[Any] = []  # the devices that are stacked on this one (see stacked.py)
         self.vlans: dict[int, RxHandler] | None = None  # who takes the frames of a VLAN (see vlan.py)
         self.net: Any = None
-        self.neigh: dict[int, dict[int, Any]] = {}  # by address family (AF_*), then by address
+        self.neigh = NO_NEIGHBOURS  # by address family (AF_*), then by address
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
 
     @property
@@ -145,10 +147,16 @@ class Device:
         """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
         raise NotImplementedError(f"a {self.kind} has no medium")
 
+    def own_neighbours(self, family: int) -> dict[int, Any]:
+        """Those of a family, to put an entry there."""
+        if self.neigh is NO_NEIGHBOURS:
+            self.neigh = {number: {} for number in NO_NEIGHBOURS}
+        return self.neigh[family]
+
     def forget_neighbours(self, family: int = 0, *, permanent: bool = True) -> None:
         """Drop the neighbour entries of one family (AF_*) or all (0), and what waits for them (neigh_flush_dev); without
         `permanent` those that were set by hand stay."""
-        for number, entries in self.neigh.items():
+        for number, entries in self.neigh.items():  # one that has none changes nothing here
             if family and number != family:
                 continue
             for entry in list(entries.values()):

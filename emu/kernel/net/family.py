@@ -6,7 +6,7 @@ differ in their operations, as struct neigh_ops and struct nf_ipv6_ops do. Must 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -30,6 +30,12 @@ from emu.wire.frame import Frame
 
 # what `nf_hook` returns, if no errno: continue, the frame belongs to a hook function
 ACCEPTED, KEPT = "", "STOLEN"
+CACHED = (".rp_filter", ".route_localnet", ".forwarding", ".ignore_routes_with_linkdown")
+NO_ERRORS: Mapping[int, Callable[[Frame, Any, int, int, int], None]] = {}
+
+
+def _no_socket(proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+    return None
 
 
 class Namespace(Protocol):
@@ -119,14 +125,14 @@ class Family:
     """One address family of one namespace. `number` is AF_*, `ethertype` ETH_P_*, `width` the bits of an address.
 
     `name` is its word in sysctls ("ipv4"), `ttl` the sysctl of its default TTL or hop limit. `protocols[proto](frame, net)`
-    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them; `socket_lookups[proto](dst,
-    dport, src, sport)` finds the socket of a packet: transport puts them there. `neighbours` is the table of the whole
+    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them; `socket_lookup(proto,
+    dst, dport, src, sport)` finds the socket of a packet: transport puts them there. `neighbours` is the table of the whole
     machine. The values by ifindex are sysctls that the walk reads for each packet.
     """
 
     __slots__ = (
         "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name", "neighbours",
-        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "socket_lookups", "states", "tables", "ttl", "type_bytes", "width",
+        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "socket_lookup", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
     def __init__(
@@ -155,8 +161,8 @@ class Family:
         self.peers = Peers(net.clock)
         self.idents = IpIdents(net.clock, net.name)
         self.protocols: dict[int, Callable[[Frame, Any], None]] = {}
-        self.icmp_errors: dict[int, Callable[[Frame, Any, int, int, int], None]] = {}
-        self.socket_lookups: dict[int, Callable[[int, int, int, int], Any]] = {}
+        self.icmp_errors: Mapping[int, Callable[[Frame, Any, int, int, int], None]] = NO_ERRORS
+        self.socket_lookup: Callable[[int, int, int, int, int], Any] = _no_socket
         self.rp_filter: dict[int, int] = {}
         self.route_localnet: dict[int, bool] = {}
         self.forwards: dict[int, bool] = {}
@@ -165,11 +171,13 @@ class Family:
         net.sysctl.on_change(self._cache)
 
     def _cache(self, name: str) -> None:
-        """Cache the sysctls that the walk reads for each packet; `name` is the one that changed, "" for all."""
+        """Cache the sysctls that the walk reads for each packet (`CACHED` of a device's); `name` is the one that changed, "" for all."""
         self.fib.inputs.clear()
         if name.endswith(".ignore_routes_with_linkdown"):
             self._cache_carriers()
         if name.startswith(f"net.{self.name}.conf."):
+            if not name.endswith(CACHED):
+                return
             device = self.net.devices.get(name.split(".")[3])
             for each in [device] if device is not None else self.net.devices.values():
                 self.cache_device(each)
@@ -261,8 +269,7 @@ class Family:
 
     def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
         """The socket that takes a packet with these addresses and ports; None without one."""
-        lookup = self.socket_lookups.get(proto)
-        return None if lookup is None else lookup(dst, dport, src, sport)
+        return self.socket_lookup(proto, dst, dport, src, sport)
 
     def is_local(self, addr: int) -> bool:
         """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""

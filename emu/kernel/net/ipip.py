@@ -41,7 +41,7 @@ class IpipTunnels:
         self.devices: list[Ipip] = []
         self._facts: dict[tuple[str, int, int], Encapsulated] = {}
         net.ipv4.protocols[ipip.IPIP] = self.receive
-        net.ipv4.icmp_errors[ipip.IPIP] = self.error
+        net.ipv4.icmp_errors = {**net.ipv4.icmp_errors, ipip.IPIP: self.error}
 
     def check(self, device: Ipip) -> None:
         """ip_tunnel_newlink: raises InputError if another device has the same ends."""

@@ -307,13 +307,12 @@ def _released(frame: Frame) -> None:
 def lookup(family: Family, device: Device, addr: int) -> Neighbour | None:
     """The entry of an address on a device, made if there is none (__neigh_lookup with creat); None if the machine's table is
     full."""
-    entries = device.neigh[family.number]
-    entry: Neighbour | None = entries.get(addr)
+    entry: Neighbour | None = device.neigh[family.number].get(addr)
     if entry is None:
         entry = Neighbour(family, device, addr)
         if not family.neighbours.admit(entry):
             return None
-        entries[addr] = entry
+        device.own_neighbours(family.number)[addr] = entry
         family.ops.constructor(entry)
     return entry
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import NO_NEIGHBOURS, Device
 from emu.kernel.link.ipip import Ipip
 from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
@@ -138,7 +138,10 @@ class Netns:
             device.hooks = self.bridge_hooks
         self.devices[device.name] = device
         self.sysctl.add_device(device.name)
-        device.neigh = {number: {} for number in self.families}
+        if self.families.keys() == NO_NEIGHBOURS.keys():
+            device.neigh = NO_NEIGHBOURS
+        else:
+            device.neigh = {number: {} for number in self.families}
         if self.recorder is not None:
             self.recorder.reread(FDB)
         for family in self.families.values():

@@ -157,6 +157,8 @@ STOP = _Word("STOP")  # accept, and skip the rest of this hook
 
 Verdict = Drop | Reject | _Word | None
 HookFn = Callable[[Frame, HookState], Verdict]
+Entries = tuple[list[tuple[int, int, HookFn]], ...]  # by hook: priority, place among its like, function
+NO_ENTRIES: Entries = ([], [], [], [], [])  # of all that have none: most pods. Never changed.
 
 
 class Hooks:
@@ -165,7 +167,7 @@ class Hooks:
     __slots__ = ("_entries", "_rewire", "fns", "states")
 
     def __init__(self, net: Netns, family: Family) -> None:
-        self._entries: tuple[list[tuple[int, int, HookFn]], ...] = ([], [], [], [], [])
+        self._entries = NO_ENTRIES
         self._rewire: Callable[[], None] | None = None
         self.fns: list[tuple[HookFn, ...]] = [(), (), (), (), ()]
         self.states = tuple(HookState(hook, net, family) for hook in range(5))
@@ -173,6 +175,8 @@ class Hooks:
     def register(self, hook: int, priority: int, fn: HookFn) -> None:
         """Add `fn`; equal priorities run in the order of registration."""
         self.wake()
+        if self._entries is NO_ENTRIES:
+            self._entries = ([], [], [], [], [])
         entries = self._entries[hook]
         entries.append((priority, len(entries), fn))
         entries.sort(key=lambda entry: entry[0])
@@ -181,9 +185,10 @@ class Hooks:
     def unregister(self, hook: int, fn: HookFn) -> None:
         """Remove `fn`; nothing happens if it is not there."""
         self.wake()
-        entries = self._entries[hook]
-        entries[:] = [entry for entry in entries if entry[2] != fn]
-        self.fns[hook] = tuple(entry[2] for entry in entries)
+        if self._entries is not NO_ENTRIES:
+            entries = self._entries[hook]
+            entries[:] = [entry for entry in entries if entry[2] != fn]
+            self.fns[hook] = tuple(entry[2] for entry in entries)
 
     def defer(self, hooks: Iterable[int], rewire: Callable[[], None]) -> None:
         """Have `rewire()` change the functions of these hooks before the next packet there, or the next change. Each of

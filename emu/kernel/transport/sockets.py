@@ -40,13 +40,21 @@ class Sockets:
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net, net.ipv4), Tcp(net, net.ipv4), Ping(net)
-        net.ipv4.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
-        net.ipv4.socket_lookups.update({UDP: self.udp_table.lookup, TCP: self.tcp_table.lookup})
-        net.ipv4.protocols[IGMP] = igmp.receive
-        net.ipv4.protocols[UDPLITE] = udplite.receive
-        net.ipv4.icmp_errors.update(
-            {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
-        )
+        net.ipv4.protocols = {
+            UDP: self.udp_table.receive,
+            TCP: self.tcp_table.receive,
+            ICMP: icmp.receive,
+            IGMP: igmp.receive,
+            UDPLITE: udplite.receive,
+        }
+        net.ipv4.socket_lookup = self.lookup
+        net.ipv4.icmp_errors = _ERRORS
+
+    def lookup(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one."""
+        if proto == TCP:
+            return self.tcp_table.lookup(dst, dport, src, sport)
+        return self.udp_table.lookup(dst, dport, src, sport) if proto == UDP else None
 
     def udp(self, flow: int = 0) -> UdpSocket:
         return UdpSocket(self.udp_table, flow)
@@ -102,6 +110,21 @@ class Sockets:
             ip_output.send(net, frame, interruptible=False)
         net.clock.drain()
         return frame
+
+
+def _udp_error(quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+    net.sockets.udp_table.error(quoted, net, kind, code, info)
+
+
+def _tcp_error(quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+    net.sockets.tcp_table.error(quoted, net, kind, code, info)
+
+
+def _ping_error(frame: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+    net.sockets.ping_table.receive(frame, net, kind, code, info)
+
+
+_ERRORS = {UDP: _udp_error, TCP: _tcp_error, ICMP: _ping_error}  # one for all namespaces
 
 
 def _check_frame(link: Device, data: bytes) -> None:
