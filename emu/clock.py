@@ -284,7 +284,7 @@ class Clock:
         return timer
 
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
-        return self.call_at(self.now + delay_ns, call, background=background)
+        return self._start(self.now + max(delay_ns, 0), call, background, -1)
 
     def wake(self, call: Callable[[], None]) -> None:
         """Call `call()` when all that is under way has arrived, before any timer: a program wakes and runs. Programs run one
@@ -329,10 +329,12 @@ class Clock:
             )
 
     def _settle(self) -> None:
-        self.drain()
+        if self.backlog:
+            self.drain()
         while self._woken:
             self._woken.popleft()()
-            self.drain()
+            if self.backlog:
+                self.drain()
 
     def run_until(self, end_ns: int) -> None:
         """Deliver everything due up to and including `end_ns`; afterwards `now` is `end_ns` (or later, if a call took longer)."""

@@ -74,6 +74,24 @@ def test_the_version_states_which_one_runs(pure: str) -> None:
     assert python(program, ROOT, EMU_PURE=pure).stdout == f"emu {emu.__version__} ({words})\n"
 
 
+def test_each_compiled_module_is_prepared_for_the_compiler() -> None:
+    """What the compiler gets is a module with the same lines, whose constants are Final."""
+    script = runpy.run_path(str(ROOT / "tools" / "wheels.py"))
+    for path in script["compiled"]():
+        text = (ROOT / path).read_text(encoding="utf-8")
+        sealed = script["sealed"](text)
+        compile(sealed, path, "exec")
+        assert sealed.count("\n") == text.count("\n"), path
+    head = "from __future__ import annotations\n\n"
+    for line, made in {
+        "ONE = 1": "ONE: _Final = 1",
+        "ONE, TWO = range(2)": "ONE: _Final = 0; TWO: _Final = 1",
+        "ONE, TWO = range(len(KINDS))": "ONE, TWO = range(len(KINDS))",
+        "ONE, TWO = 1, f(2)": "ONE: _Final = 1; TWO: _Final = f(2)",
+    }.items():
+        assert script["sealed"](head + line).split("\n")[2] == made
+
+
 def test_what_is_listed_as_left_out_is_there() -> None:
     """Each line of the list has a reason, and leaves something out."""
     script = runpy.run_path(str(ROOT / "tools" / "wheels.py"))

@@ -331,7 +331,8 @@ def each_of(value: ast.expr) -> list[str]:
     if isinstance(value, ast.Tuple):
         return [ast.unparse(each) for each in value.elts]
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "range":
-        return [str(number) for number in range(*(ast.literal_eval(each) for each in value.args))]
+        with contextlib.suppress(ValueError):  # its bounds are no numbers
+            return [str(number) for number in range(*(ast.literal_eval(each) for each in value.args))]
     return []
 
 

@@ -9,10 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -47,18 +44,9 @@ EXPLAINED = {
     "vxlan-pod-mtu": ("error", {RETRANSMISSION, *ANOTHER_NUMBER, "Duplicate ACK", "TCP window update"}),
 }
 
-T = TypeVar("T")
-
 
 def captures(name: str) -> list[Path]:
     return sorted((CAPTURES / name).glob("*.pcapng"))
-
-
-def each(work: Callable[[Path], T], paths: Iterable[Path]) -> dict[str, T]:
-    """What `work` gives for every path, by name; Wireshark's programs run beside each other."""
-    chosen = list(paths)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip((path.name for path in chosen), pool.map(work, chosen), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,11 +93,13 @@ def test_nothing_else_lies_there() -> None:
     assert sum(path.stat().st_size for path in CAPTURES.rglob("*") if path.is_file()) < MAX_BYTES
 
 
+@pytest.mark.committed
 @pytest.mark.parametrize("name", NAMES)
 def test_wireshark_finds_nothing_wrong(name: str, tshark: Tshark) -> None:
-    assert {file: wrong for file, wrong in each(tshark.problems, captures(name)).items() if wrong} == {}
+    assert {file: wrong for file, wrong in tshark.problems_of(captures(name)).items() if wrong} == {}
 
 
+@pytest.mark.committed
 @pytest.mark.parametrize("name", NAMES)
 def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -> None:
     part, explained = EXPLAINED.get(name, ("", set[str]()))
@@ -121,7 +111,7 @@ def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -
         if spec.metadata.mistake is not None and step.expect is not None and step.expect.outcome != "delivered"
     )
     whole = [path for path in captures(name) if ".client." not in path.name]  # the client's own frames are in both
-    for file, entries in each(tshark.analysis, whole).items():
+    for file, entries in tshark.analysis_of(whole).items():
         # what died is no conversation: a namespace's drops show pieces of several
         wires = {interface: lines for interface, lines in entries.items() if not interface.endswith("/drop")}
         messages = [line.partition(": ")[2] for lines in wires.values() for line in lines]
@@ -135,6 +125,7 @@ def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -
             assert messages == [], file
 
 
+@pytest.mark.committed
 @pytest.mark.parametrize("name", NAMES)
 def test_pods_nodes_and_services_have_names(name: str, tshark: Tshark) -> None:
     path = CAPTURES / name / "all.pcapng"
@@ -165,6 +156,7 @@ def test_the_index_is_what_the_stories_state() -> None:
     assert {name for name, *_ in rows(page)} == set(NAMES)
 
 
+@pytest.mark.committed
 @pytest.mark.parametrize(
     ("name", "file", "where", "frames"), rows(INDEX.read_text(encoding="utf-8")), ids=lambda value: None
 )

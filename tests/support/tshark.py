@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import pack_into, unpack_from
+from tempfile import NamedTemporaryFile
 
 CHECKSUMS = ("ip.check_checksum:TRUE", "tcp.check_checksum:TRUE", "udp.check_checksum:TRUE")
 CHECKED = ("ip", "tcp", "udp", "icmp")
@@ -23,7 +24,12 @@ QUOTING = {"3", "5", "11", "12"}  # ICMP types that quote the beginning of a pac
 IPIP = 4
 ERROR = 8388608  # Wireshark's PI_ERROR; bad checksums and malformed packets are of this severity
 DECODED = ["-d", "udp.port==8472,vxlan"]  # the kernel's port; Wireshark knows IANA's
-IDB, EPB = 1, 6
+IDB, EPB, SHB = 1, 6, 0x0A0D0D0A
+STATUS = [f"{layer}.checksum.status" for layer in CHECKED]
+JUDGED = (  # the fields that a capture is judged by
+    *("frame.number", "frame.interface_name", "frame.comment", "_ws.malformed"),
+    *("_ws.expert.severity", "_ws.expert.message", "icmp.type", *STATUS),
+)
 RAW = 101  # LINKTYPE_RAW: no header before IP, as on tunl0
 
 Fields = dict[str, list[str]]
@@ -72,56 +78,103 @@ class Tshark:
 
         TCP analysis is left to `analysis`: the same segment on two interfaces is no retransmission.
         """
-        status = [f"{layer}.checksum.status" for layer in CHECKED]
-        frames = self.read(
-            path,
-            *("frame.number", "frame.interface_name", "frame.comment", "_ws.malformed"),
-            *("_ws.expert.severity", "_ws.expert.message", "icmp.type", *status),
-            prefs=APART,
-        )
-        found = [] if frames else ["no frames"]
-        for frame in frames:
-            (number,) = frame["frame.number"]
-            (name,) = frame["frame.interface_name"] or ("",)
-            if not name or name.startswith("unknown"):
-                found.append(f"#{number}: no interface name")
-            if commented and not any(frame["frame.comment"]):
-                found.append(f"#{number} {name}: no comment")
-            if frame["_ws.malformed"]:
-                found.append(f"#{number} {name}: malformed")
-            if not QUOTING.isdisjoint(frame["icmp.type"]):
-                found += [
-                    f"#{number} {name}: {key} bad"
-                    for key in ("ip.checksum.status", "icmp.checksum.status")
-                    if "0" in frame[key]
-                ]
-                continue
-            found += [f"#{number} {name}: {key} bad" for key in status if "0" in frame[key]]
-            if any(int(severity) >= ERROR for severity in frame["_ws.expert.severity"]):
-                found.append(f"#{number} {name}: {'; '.join(frame['_ws.expert.message'])}")
-        return found
+        return problems(self.read(path, *JUDGED, prefs=APART), commented=commented)
+
+    def problems_of(self, paths: Sequence[Path]) -> dict[str, list[str]]:
+        """`problems` of several captures by their names. Starting tshark costs more than what it reads: one reads all of them, joined.
+        capinfos reads each as it is."""
+        counted = dict(line.rsplit("\t", 1) for line in self.run("capinfos", "-T", "-r", "-c", *paths).splitlines())
+        whole, counts = joined([path.read_bytes() for path in paths])
+        assert counted == {str(path): str(count) for path, count in zip(paths, counts, strict=True)}
+        frames = self._read_joined(whole, *JUDGED, prefs=APART)
+        return {path.name: problems(own) for path, own in zip(paths, apart(frames, counts), strict=True)}
 
     def analysis(self, path: Path) -> dict[str, list[str]]:
         """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: its text", in order.
 
         Interfaces without an entry are absent. Frame numbers are those of the whole file.
         """
-        apart = self.home / f"{path.stem}.apart.pcapng"
-        apart.write_bytes(interfaces_apart(path.read_bytes()))
-        entries: defaultdict[str, list[str]] = defaultdict(list)
-        frames = self.read(
-            apart,
+        return self.analysis_of([path])[path.name]
+
+    def analysis_of(self, paths: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
+        """`analysis` of several captures by their names, by one tshark."""
+        whole, counts = joined([path.read_bytes() for path in paths])
+        frames = self._read_joined(
+            interfaces_apart(whole),
             *("frame.number", "frame.interface_name", "_ws.expert.message"),
             where="tcp.analysis.flags",
             options=["--disable-protocol", "vxlan"],
             prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
         )
-        for frame in frames:
-            entries[frame["frame.interface_name"][0]] += [
-                f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
+        found: dict[str, dict[str, list[str]]] = {}
+        for path, own in zip(paths, apart(frames, counts), strict=True):
+            entries: defaultdict[str, list[str]] = defaultdict(list)
+            for frame in own:
+                entries[frame["frame.interface_name"][0]] += [
+                    f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
+                ]
+            found[path.name] = dict(entries)
+        return found
+
+    def _read_joined(
+        self, whole: bytes, *fields: str, where: str = "", prefs: Sequence[str] = (), options: Sequence[str] = DECODED
+    ) -> list[Fields]:
+        with NamedTemporaryFile(dir=self.home, suffix=".pcapng") as file:
+            file.write(whole)
+            file.flush()
+            return self.read(Path(file.name), *fields, where=where, prefs=prefs, options=options)
+
+
+def problems(frames: list[Fields], *, commented: bool = True) -> list[str]:
+    """What is wrong with the frames of a capture, a line each."""
+    found = [] if frames else ["no frames"]
+    for frame in frames:
+        (number,) = frame["frame.number"]
+        (name,) = frame["frame.interface_name"] or ("",)
+        if not name or name.startswith("unknown"):
+            found.append(f"#{number}: no interface name")
+        if commented and not any(frame["frame.comment"]):
+            found.append(f"#{number} {name}: no comment")
+        if frame["_ws.malformed"]:
+            found.append(f"#{number} {name}: malformed")
+        if not QUOTING.isdisjoint(frame["icmp.type"]):
+            found += [
+                f"#{number} {name}: {key} bad"
+                for key in ("ip.checksum.status", "icmp.checksum.status")
+                if "0" in frame[key]
             ]
-        apart.unlink()
-        return dict(entries)
+            continue
+        found += [f"#{number} {name}: {key} bad" for key in STATUS if "0" in frame[key]]
+        if any(int(severity) >= ERROR for severity in frame["_ws.expert.severity"]):
+            found.append(f"#{number} {name}: {'; '.join(frame['_ws.expert.message'])}")
+    return found
+
+
+def apart(frames: list[Fields], counts: list[int]) -> Iterator[list[Fields]]:
+    """The frames of each file out of those of the joined one, with the numbers that they have in their own."""
+    begin = 0
+    for count in counts:
+        own = [frame for frame in frames if begin < int(frame["frame.number"][0]) <= begin + count]
+        yield [{**frame, "frame.number": [str(int(frame["frame.number"][0]) - begin)]} for frame in own]
+        begin += count
+
+
+def joined(files: Sequence[bytes]) -> tuple[bytes, list[int]]:
+    """Files of pcapng as one of a single section, where each file has interfaces of its own; and how many frames each has."""
+    out, counts, interfaces = bytearray(), list[int](), 0
+    for number, data in enumerate(files):
+        frames = there = 0
+        for kind, at, length in blocks(data):
+            block = bytearray(data[at : at + length])
+            there += kind == IDB
+            if kind == EPB:
+                frames += 1
+                pack_into("<I", block, 8, unpack_from("<I", block, 8)[0] + interfaces)
+            if kind != SHB or not number:
+                out += block
+        counts.append(frames)
+        interfaces += there
+    return bytes(out), counts
 
 
 def blocks(data: bytes) -> Iterator[tuple[int, int, int]]:

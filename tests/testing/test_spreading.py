@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,13 @@ PROPERTIES: dict[str, tuple[Callable[..., None], int, dict[str, object]]] = {
 }
 
 
+@cache
+def alone(name: str) -> str:
+    """How one process fails."""
+    test, count, how = PROPERTIES[name]
+    return failure(test, count, jobs=1, **how)
+
+
 @pytest.fixture(scope="module")
 def workers() -> Iterator[str]:
     with scheduler() as address:
@@ -102,15 +110,14 @@ def test_a_part_has_a_seed() -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_processes_fail_as_one_does(name: str) -> None:
     test, count, how = PROPERTIES[name]
-    alone = failure(test, count, jobs=1, **how)
-    assert [failure(test, count, jobs=jobs, **how) for jobs in (2, 3)] == [alone, alone]
-    assert (alone == "") is (name == "holds")
+    assert [failure(test, count, jobs=jobs, **how) for jobs in (2, 3)] == [alone(name), alone(name)]
+    assert (alone(name) == "") is (name == "holds")
 
 
 @pytest.mark.slow
 def test_dask_fails_as_one_process_does(workers: str) -> None:
-    for test, count, how in PROPERTIES.values():
-        assert failure(test, count, dask=workers, **how) == failure(test, count, jobs=1, **how)
+    for name, (test, count, how) in PROPERTIES.items():
+        assert failure(test, count, dask=workers, **how) == alone(name)
 
 
 def test_failures_come_in_the_order_of_their_seeds_and_the_smallest_is_raised() -> None:

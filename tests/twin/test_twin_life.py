@@ -78,7 +78,7 @@ class TestKilled:
         process = start(path)
         try:
             made: set[str] = set()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120  # on a busy machine, too
             while len(made) < 7 and time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.05)
                 made = namespaces_of(process.pid)
@@ -86,11 +86,11 @@ class TestKilled:
             time.sleep(1)  # in the middle of the wait
         finally:
             process.send_signal(number)
-            process.communicate(timeout=20)
+            process.communicate(timeout=120)
         assert process.returncode != 0
         ours = {str(Path("/proc/self/ns/net").readlink())}
         # numbers of namespaces that are gone are given out again: what another program holds by chance, it lets go
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while (made - ours) & held() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not (made - ours) & held()
@@ -106,7 +106,7 @@ class TestSideBySide:
         before = host()
         twins = [start(path), start(path)]
         for twin in twins:
-            printed, complaint = twin.communicate(timeout=60)
+            printed, complaint = twin.communicate(timeout=180)
             assert twin.returncode == 0, printed + complaint
             assert json.loads(printed)["result"] == "equal"
         assert host() == before

@@ -53,7 +53,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     next_in_order,
     options,
 )
-from emu.trail import DESTROYED, Tracked
+from emu.trail import DESTROYED, Recorder, Tracked
 from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.tcp import ACK as TH_ACK
 from emu.wire.tcp import FIN as TH_FIN
@@ -108,6 +108,7 @@ class Tracker(Protocol):
     tcp_be_liberal: int
     tcp_max_retrans: int
     tcp_ignore_invalid_rst: int
+    recorder: Recorder | None
 
     def kill(self, conn: Conn) -> None: ...
 
@@ -175,7 +176,11 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     old = tcp.state
     new = TABLE[direction][index][old]
     action = CHECK
-    if not (
+    if index == SYN and old == NO and not direction:
+        # what `in_window` comes to: the side that opens has begun, and the other one may answer into its window
+        tcp.sides[1].maxend = win or 1
+        action = SKIP
+    elif not (
         new in _PLAIN
         or (old == NO and not direction)
         or (new == SR and index == SYNACK)
@@ -232,7 +237,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     elif new == ES and not status & ASSURED and old in (SR, ES):
         conn.status = status | ASSURED
     conn.expires_ns = tracker.clock.now + timeout_ns if status & CONFIRMED else timeout_ns
-    if old != new or conn.status != status:
+    if tracker.recorder is not None and (old != new or conn.status != status):
         tracker.changed(conn)
     return ACCEPT
 

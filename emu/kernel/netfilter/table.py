@@ -428,9 +428,11 @@ class _Remembering:
     def walk(self, frame: Frame, state: HookState) -> Verdict:
         if frame.ct is None:
             return self.whole(frame, state)
-        path = self.paths.get(frame.mark << 3 | frame.ctinfo if frame.mark else frame.ctinfo)
+        seen = frame.mark << 3 | frame.ctinfo if frame.mark else frame.ctinfo
+        path = self.paths.get(seen)
         if path is None:
-            self._learn(frame, state)
+            if seen not in self.paths:
+                self._learn(seen, frame, state)
             return self.whole(frame, state)
         rules, counters = path
         size = frame.tot_len
@@ -442,17 +444,14 @@ class _Remembering:
             trail.extend(rules)
         return None
 
-    def _learn(self, frame: Frame, state: HookState) -> None:
+    def _learn(self, seen: int, frame: Frame, state: HookState) -> None:
         """Remember for the packets behind this one what they meet, or that it is not known."""
-        paths, seen = self.paths, frame.mark << 3 | frame.ctinfo
-        if seen not in paths:
-            if len(paths) == MOST_PATHS:
-                paths.clear()
-            rules: tuple[Rule, ...] | None = self.known(frame, state)
-            # this packet counts for them at once; a counter stays the rule's for as long as the walk is in force
-            paths[seen] = (
-                rules if rules is None else (rules, [self.counters.setdefault(rule, [0, 0]) for rule in rules])
-            )
+        paths = self.paths
+        if len(paths) == MOST_PATHS:
+            paths.clear()
+        rules: tuple[Rule, ...] | None = self.known(frame, state)
+        # this packet counts for them at once; a counter stays the rule's for as long as the walk is in force
+        paths[seen] = rules if rules is None else (rules, [self.counters.setdefault(rule, [0, 0]) for rule in rules])
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:

@@ -33,7 +33,7 @@ from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
-from emu.wire.tcp import ACK, HEADERS, SYN
+from emu.wire.tcp import ACK, FIN, HEADERS, PSH, SYN
 
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
@@ -230,7 +230,7 @@ class TcpEndpoint(TcpSock):
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.
         """
-        if self.state in MAY_SEND and not self.send_shutdown and not more and push_one(self, data, now_ns):
+        if self.state in MAY_SEND and not self.send_shutdown and not more and push_one(self, data, PSH, now_ns):
             self.taken = len(data)
         elif data and self.may_write:
             if self.state in MAY_SEND:
@@ -347,7 +347,8 @@ class TcpEndpoint(TcpSock):
         if self.state == before:
             return
         self.send_shutdown = True
-        queue_fin(self, now_ns)
+        if before not in MAY_SEND or not push_one(self, b"", FIN, now_ns):
+            queue_fin(self, now_ns)
 
     # What can be seen.
 

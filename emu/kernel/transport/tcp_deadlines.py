@@ -12,7 +12,7 @@ from emu.clock import Clock, Timer
 from emu.kernel.transport.tcp_sock import Deadline
 
 KINDS: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
-TRANSMIT, ACK, LINGER, COMPRESSED = range(len(KINDS))
+TRANSMIT, ACK, LINGER, COMPRESSED = range(4)
 Due = tuple[int | None, int | None, int | None, int | None]
 NEVER: Due = (None, None, None, None)
 
@@ -42,15 +42,17 @@ class Deadlines:
             timer = timers[TRANSMIT]
             if due_ns is not None:
                 timers[TRANSMIT] = clock.mod_timer(timer, due_ns, calls[TRANSMIT], False, pinned)
-            elif timer is not None:
-                timer.take()
+            elif timer is not None and timer.call is not None:  # its `take`, without the call
+                timer.call = None
+                clock.foreground -= 1
         due_ns = due[ACK]
         if due_ns != before[ACK]:
             timer = timers[ACK]
             if due_ns is not None:
                 timers[ACK] = clock.mod_timer(timer, due_ns, calls[ACK], False, pinned)
-            elif timer is not None:
-                timer.take()
+            elif timer is not None and timer.call is not None:
+                timer.call = None
+                clock.foreground -= 1
         if due[LINGER] != before[LINGER] or due[COMPRESSED] != before[COMPRESSED]:
             self._follow_rare(due, before, pinned)
 

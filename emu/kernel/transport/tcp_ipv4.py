@@ -86,7 +86,8 @@ class Tcp:
 
     def draw_ident(self) -> int:
         """Where the IP identification of a new connection begins."""
-        self._key()  # the secret is the first draw
+        if not self._secret:
+            self._key()  # the secret is the first draw
         return self.net.random("tcp").randrange(0x10000)
 
     def _key(self) -> bytes:
@@ -97,7 +98,7 @@ class Tcp:
 
     def _hash(self, *words: int) -> int:
         data = _WORDS[len(words)].pack(*words)
-        return int.from_bytes(blake2s(data, key=self._key(), digest_size=4).digest(), "big")
+        return int.from_bytes(blake2s(data, key=self._secret or self._key(), digest_size=4).digest(), "big")
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""

@@ -1,8 +1,8 @@
-"""A write that leaves at once as one segment, in one function.
+"""A write, or a FIN, that leaves at once as one segment, in one function.
 
-After tcp_sendmsg_locked, tcp_write_xmit, __tcp_transmit_skb, tcp_event_new_data_sent and tcp_schedule_loss_probe in net/ipv4,
+After tcp_sendmsg_locked, tcp_send_fin, tcp_write_xmit, __tcp_transmit_skb, tcp_event_new_data_sent and tcp_schedule_loss_probe in net/ipv4,
 as far as they go when nothing waits and nothing is out: no burst to measure, no Nagle, no sum over queues, and the timer is
-set once. Everything else is `queue_data` of tcp_output. Must not know frames, ports or a clock.
+set once. Everything else is `queue_data` and `queue_fin` of tcp_output. Must not know frames, ports or a clock.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_output import restart_after_idle
 from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MS, Skb, TcpSock
 from emu.kernel.transport.tcp_window import select_window
-from emu.wire.tcp import ACK, PSH
+from emu.wire.tcp import ACK, FIN
 
 
-def push_one(tp: TcpSock, data: bytes, now_ns: int) -> bool:
-    """Write and send `data` in state ESTABLISHED or CLOSE_WAIT; False: it is none or too much, or something stands in the way,
-    and nothing was changed."""
+def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
+    """Write and send `data` in state ESTABLISHED or CLOSE_WAIT (`flags` is PSH), or the FIN of a connection that ends (FIN, and no
+    data). False: there is none or too much, or something stands in the way, and nothing was changed."""
     size, seq = len(data), tp.write_seq
-    end_seq = seq + size
+    end_seq = seq + size + (flags & FIN)
     if (
-        not size
+        end_seq == seq
         or size > tp.mss_cache
         or tp.write_queue
         or tp.rtx_queue
@@ -35,16 +35,18 @@ def push_one(tp: TcpSock, data: bytes, now_ns: int) -> bool:
         or not tp.sndbuf
     ):
         return False
-    if now_ns - tp.lsndtime > tp.rto_ns:
-        restart_after_idle(tp, now_ns)
-    skb = Skb(seq, data, PSH)
-    tp.write_seq = tp.pushed_seq = tp.snd_nxt = end_seq
+    if size:
+        if now_ns - tp.lsndtime > tp.rto_ns:
+            restart_after_idle(tp, now_ns)
+        tp.pushed_seq = end_seq
+    skb = Skb(seq, data, flags)
+    tp.write_seq = tp.snd_nxt = end_seq
     tp.probing = False
     tp.mstamp = skb.sent_ns = now_ns
     ts = ((now_ns // MS + tp.ts_offset) & MASK, tp.ts_recent) if tp.ts_ok else None
     window = select_window(tp)
     tp.out.append(
-        Segment(seq & MASK, tp.rcv_nxt & MASK, PSH | ACK, window, data, None, None, False, ts, (), False, False)
+        Segment(seq & MASK, tp.rcv_nxt & MASK, flags | ACK, window, data, None, None, False, ts, (), False, False)
     )
 
     quick = tp.quick
@@ -56,9 +58,10 @@ def push_one(tp: TcpSock, data: bytes, now_ns: int) -> bool:
     tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
     tp.delack_at = None
     tp.compressed, tp.compressed_at = 0, None
-    if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
-        tp.pingpong += 1
-    tp.lsndtime = now_ns
+    if size:
+        if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
+            tp.pingpong += 1
+        tp.lsndtime = now_ns
 
     if size != tp.mss_cache:
         tp.snd_sml = end_seq

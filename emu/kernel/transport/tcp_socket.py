@@ -225,9 +225,10 @@ class TcpSocket:
             raise SocketError(errno.EAGAIN)
         self._owned = True
         data, segments = endpoint.read(limit, self.net.clock.now)
-        if segments or self._rest:  # else nothing but what is read has changed
+        if segments or self._rest or self.net.clock.backlog:  # else nothing but what is read has changed
             self.output(segments)
-        self._release()
+            self._release()
+        self._owned = False
         return data
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_input import receive
 from emu.kernel.transport.tcp_options import Segment
-from emu.kernel.transport.tcp_output import queue_data
+from emu.kernel.transport.tcp_output import queue_data, queue_fin
 from emu.kernel.transport.tcp_push_one import push_one
 from emu.kernel.transport.tcp_rmem import RxSkb
 from emu.kernel.transport.tcp_sock import Early, Skb, TcpSock
+from emu.wire.tcp import PSH
 
 MSS = 1460
 US = 1_000
@@ -69,7 +70,7 @@ class Wire:
             if due is not None and due <= self.now:
                 self.send(side, end.on_deadline(self.now))
         elif what == "shutdown":
-            self.send(side, end.shutdown(self.now))
+            self.send(side, self.shutdown(end))
         elif way:
             segment = way.popleft()
             if what == "arrive":
@@ -88,6 +89,14 @@ class Wire:
             return end.write(data, self.now)
         if end.may_write and data:
             end.taken = queue_data(end, data, self.now)
+        return released(end)
+
+    def shutdown(self, end: TcpEndpoint) -> list[Segment]:
+        if self.short or end.send_shutdown:
+            return end.shutdown(self.now)
+        end.go("close")
+        end.send_shutdown = True
+        queue_fin(end, self.now)
         return released(end)
 
     def arrive(self, end: TcpEndpoint, segment: Segment, *, waited: bool = False) -> list[Segment]:
@@ -138,13 +147,13 @@ def test_an_echo_takes_the_short_ways_alone() -> None:
     wire = Wire(True, TcpConfig())
     client, server = wire.ends
     for _ in range(20):
-        assert push_one(client, b"ping", wire.now)
+        assert push_one(client, b"ping", PSH, wire.now)
         wire.send(0, released(client))
         wire.now += 20 * US
         assert rcv_established(server, wire.ways[1].popleft(), wire.now)
         data, out = server.read(100, wire.now)
         wire.send(1, out)
-        assert data == b"ping" and push_one(server, data, wire.now)
+        assert data == b"ping" and push_one(server, data, PSH, wire.now)
         wire.send(1, released(server))
         wire.now += 20 * US
         while wire.ways[0]:
