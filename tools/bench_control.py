@@ -39,15 +39,25 @@ SERVICES, ENDPOINTS = 2, 15  # Services a node, endpoints a Service
 POD_SUBNET = "10.128.0.0/9"  # room for a /24 a node
 TURNS, FLOWS, WARM = 15, 20, 5  # rounds of changes, flows measured in each, and before these
 # the most that the largest size may cost, as a multiple of the smallest
-LIMITS = {"delete a pod": 10.0, "scale by one": 10.0, "apply a Service": 10.0, "warm flow": 1.2}
+LIMITS = {
+    "delete a pod": 10.0,
+    "scale by one": 10.0,
+    "apply a Service": 10.0,
+    "a new Service": 1.5,
+    "a new Service with pods": 1.5,
+    "flow behind it": 1.5,
+    "warm flow": 1.2,
+}
 MEMORY_MIB = 1536
 
 
-def service(number: int, port: int = 80) -> Service:
+def service(number: int, port: int = 80, pods: int | None = None) -> Service:
+    """A Service for the pods of its own number, or of another one."""
     name = f"s{number}"
     ports = (ServicePort(port=port, target_port=8080),)
     return Service(
-        metadata=ObjectMeta(name=name, namespace="default"), spec=ServiceSpec(selector={"app": name}, ports=ports)
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=ServiceSpec(selector={"app": f"s{number if pods is None else pods}"}, ports=ports),
     )
 
 
@@ -99,7 +109,9 @@ def measure(nodes: int) -> Iterator[Rows]:
             "scale by one": partial(cluster.scale, "deployment", "default", f"s{number}", ENDPOINTS + 1),
             "apply a Service": partial(cluster.apply, service(number, 81)),
             "apply it unchanged": partial(cluster.apply, service(number, 81)),
-            "a new Service": partial(cluster.apply, service(SERVICES * nodes + turn)),
+            "a new Service": partial(cluster.apply, service(SERVICES * nodes + 2 * turn)),
+            "a new Service with pods": partial(cluster.apply, service(SERVICES * nodes + 2 * turn + 1, pods=number)),
+            "flow behind it": flow,
         }
         rows = {name: [cost_ms(change)] for name, change in changes.items()}
         for _ in range(WARM):

@@ -33,6 +33,7 @@ COMPILED = (
     "emu/kube/controllers",
     "emu/kube/flow",
     "emu/kube/node",
+    "emu/kube/proxy",
     "emu/kube/store.py",
     "emu/kube/unmodelled.py",
 )
@@ -87,6 +88,9 @@ LEFT_OUT: dict[str, str] = {
     "emu/kube/node/bandwidth.py": "reads annotations, once a pod",
     "emu/kube/node/node.py": "an address that shows itself is a subclass of int",
     "emu/kube/node/script.py": "as bandwidth.py",
+    "emu/kube/proxy/iptables/mode.py": "as a match",
+    "emu/kube/proxy/kube_proxy.py": "an agent registers itself, and tests derive from it",
+    "emu/kube/proxy/mode.py": "modes derive from it, and a user may add one",
 }
 LIBRARY = "emu.native"  # all compiled code is in one library; what lies beside a source only opens it
 LIST = "emu/compiled.txt"  # emu/compiled.py reads it

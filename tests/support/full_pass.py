@@ -39,12 +39,12 @@ class _Scheduler(Scheduler):
             fresh.close()
 
 
-class _Compiler(Compiler):
+class _Iptables(Iptables):
     """Forgets each snapshot before the next one."""
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
         if snapshot is not self._snapshot:
-            self.__init__()  # type: ignore[misc]  # as new
+            self._compiler = Compiler()
         return super().compile(snapshot, config)
 
 
@@ -87,6 +87,7 @@ def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:
         made = Cluster(*arguments, **keywords)
     proxy = made.loops.agents["kube-proxy"]
     assert isinstance(proxy, KubeProxy) and isinstance(proxy.mode, Iptables)
-    proxy.__class__, proxy.mode._compiler = _KubeProxy, _Compiler()
+    proxy.__class__, proxy.mode.__class__ = _KubeProxy, _Iptables
+    proxy.mode._compiler = Compiler()
     made.loops._sync_kubelets = sync_all.__get__(made.loops)  # type: ignore[method-assign]  # from now on too
     return made

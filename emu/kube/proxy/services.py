@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from emu.kernel.netfilter.layered import changed
 from emu.kube.api.core import Service
@@ -253,7 +253,7 @@ class _Read(NamedTuple):
 class Changed(NamedTuple):
     """The ports that are not as they were at another moment: they, or their endpoints, changed, came or went."""
 
-    since: object
+    since: Any  # a moment
     ports: frozenset[PortKey]
 
 
@@ -272,7 +272,7 @@ class Snapshot:
     health_checks: Mapping[int, tuple[str, str]]
     read: _Read
     changed: Changed
-    moment: object = field(default_factory=object)
+    moment: Any = field(default_factory=object)
 
     @classmethod
     def of(

@@ -163,6 +163,7 @@ def test_source_ranges_part_the_nodes_inside_from_those_outside() -> None:
 
 
 def test_configurations_of_the_past_are_forgotten() -> None:
+    gc.collect()  # what other tests left
     compiler, snapshot = Compiler(), None
     for number in range(20):
         snapshot = Snapshot.of([service(number % 3, SPECS[1])], [], after=snapshot)

@@ -7,7 +7,8 @@ Must not know nodes' tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from emu.fork import itself
 from emu.kernel.netfilter.matches import Match
@@ -52,20 +53,29 @@ class PortConfig:
     in_ranges: bool  # the node is itself a source that the load balancer accepts
 
 
-@dataclass(slots=True)
 class PortRules:
     """`chains` of the nat table, and the lines for shared chains, in order (their numbers are not set). Never changed after
     it is made."""
 
-    __deepcopy__ = itself
+    __slots__ = (
+        "chains",
+        "filter_external",
+        "filter_firewall",
+        "filter_node_ports",
+        "filter_services",
+        "nat_node_ports",
+        "nat_services",
+    )
+    __deepcopy__: ClassVar[Any] = itself  # else compiled code makes it an attribute of each object
 
-    chains: dict[str, Chain] = field(default_factory=dict)
-    nat_services: list[Rule] = field(default_factory=list)
-    nat_node_ports: list[Rule] = field(default_factory=list)
-    filter_services: list[Rule] = field(default_factory=list)
-    filter_external: list[Rule] = field(default_factory=list)
-    filter_node_ports: list[Rule] = field(default_factory=list)
-    filter_firewall: list[Rule] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.chains: dict[str, Chain] = {}
+        self.nat_services: list[Rule] = []
+        self.nat_node_ports: list[Rule] = []
+        self.filter_services: list[Rule] = []
+        self.filter_external: list[Rule] = []
+        self.filter_node_ports: list[Rule] = []
+        self.filter_firewall: list[Rule] = []
 
 
 def rule(table: str, chain: str, target: Target | None, *matches: Match, number: int = 0) -> Rule:
