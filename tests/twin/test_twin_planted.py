@@ -28,7 +28,15 @@ from emu.kernel.netfilter.ruleset import Chain
 from emu.kernel.netfilter.targets.verdicts import Drop
 from emu.kernel.sysctl import BY_NAME, Sysctls
 from emu.kernel.sysctl_table import Value
-from emu.kernel.transport import tcp_config, tcp_data, tcp_output, tcp_sock, tcp_timer
+from emu.kernel.transport import (
+    tcp_config,
+    tcp_data,
+    tcp_established,
+    tcp_output,
+    tcp_push_one,
+    tcp_sock,
+    tcp_timer,
+)
 from emu.kernel.transport.tcp_options import Segment
 from emu.kube import plan
 from emu.kube.cni import links
@@ -223,8 +231,13 @@ def unmended(real: Any, frame: Any, addr: int, port: int) -> None:
         rewrite.set_payload(frame, frame.l4 + 16, before + bytes(frame.buf[frame.l4 + 18 :]))
 
 
+def unpushed(patch: pytest.MonkeyPatch) -> None:
+    for module in (tcp_output, tcp_push_one):
+        around(f"{module.__name__}.Segment", Segment, without_push)(patch)
+
+
 def late_ack(patch: pytest.MonkeyPatch) -> None:
-    for module in (tcp_output, tcp_data, tcp_timer, tcp_sock):
+    for module in (tcp_output, tcp_data, tcp_timer, tcp_sock, tcp_established, tcp_push_one):
         patch.setattr(module, "ATO_MIN_NS", 60 * MS, raising=False)
         patch.setattr(module, "DELACK_MIN_NS", 60 * MS, raising=False)
 
@@ -298,7 +311,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("netfilter/conntrack: times", "UDP's timeout is 31 s", default("net.netfilter.nf_conntrack_udp_timeout", 31), twin("datagrams"), "nf_conntrack_udp_timeout = 30"),
     # transport and wire
     Fault("transport/tcp_output: window", "windows are one byte too small", around("emu.kernel.transport.tcp_output.Segment", Segment, narrow), twin("service"), "win=64239"),
-    Fault("transport/tcp_output: PSH", "no segment is pushed", around("emu.kernel.transport.tcp_output.Segment", Segment, without_push), twin("service"), "[PA]"),
+    Fault("transport/tcp_output: PSH", "no segment is pushed", unpushed, twin("service"), "[PA]"),
     Fault("transport/tcp_sock: delayed ACK", "an ACK waits for 60 ms", late_ack, delays, "an ACK after"),
     Fault("transport/tcp_sock: RTO", "a SYN goes again after 0.95 s", around("emu.kernel.transport.tcp_ipv4.config_of", tcp_config.config_of, early_syn), delays, "a SYN again after"),
     Fault("transport/tcp_ipv4: MSS", "4 bytes are left for nothing", put("emu.wire.tcp.HEADERS", 44), twin("service"), "mss=1456"),

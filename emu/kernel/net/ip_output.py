@@ -188,7 +188,7 @@ def finish(frame: Frame, route: Route) -> None:
         sock.confirm_neighbour = False
         frame.confirms = True
     if frame.confirms:  # also one that a container sent, as the mark stays (sock_confirm_neigh, skb_scrub_packet)
-        neighbour.confirmed_ns = neighbour.used_ns = neighbour.net.clock.now  # its `confirm`, without the call
+        neighbour.confirm()
     if header is not None:
         set_ethernet(frame, header, neighbour.lladdr, device.mac)
         device.transmit(frame)
