@@ -33,7 +33,7 @@ from emu.kernel.net import (
 )
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib_rules import Flow, IpRule
-from emu.kernel.net.fib_semantics import Route
+from emu.kernel.net.fib_semantics import Route, out_of
 from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
@@ -322,4 +322,4 @@ def _reached(net: Netns, hop: Route, text: str) -> Route:
         wrong, way = found is None, found or hop
     if wrong:
         raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
-    return hop if hop.device is not None else hop.out(way.device)
+    return hop if hop.device is not None else out_of(way.device, hop)
