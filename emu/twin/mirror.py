@@ -331,7 +331,9 @@ class Mirror:
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
             ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
-            ready |= {each["ifname"] for each in found if each["ifname"] in pulled and each["operstate"] != "UP"}
+            ready |= {
+                each["ifname"] for each in found if each["ifname"] in pulled and _gone(each, each["ifname"] in idle)
+            }
             if want | pulled <= ready and not any(
                 each["ifname"] in alone and each["operstate"] == "UP" for each in found
             ):
@@ -462,9 +464,19 @@ def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
 
 def _ready(link: Mapping[str, object], idle: bool) -> bool:
     """The device has its carrier, and as a port it forwards, unless it is `idle`: its bridge is down."""
+    return link.get("operstate") == "UP" and (idle or _port_state(link) in ("", "forwarding"))
+
+
+def _gone(link: Mapping[str, object], idle: bool) -> bool:
+    """The device has no carrier, and its bridge, which forgets what it learned there, knows it: a worker states the two one after
+    the other, and may wait in between."""
+    return link.get("operstate") != "UP" and (idle or _port_state(link) in ("", "disabled"))
+
+
+def _port_state(link: Mapping[str, object]) -> str:
+    """Of a bridge's port; "": it is none."""
     info = link.get("linkinfo")
-    state = info.get("info_slave_data", {}).get("state", "forwarding") if isinstance(info, dict) else "forwarding"
-    return link.get("operstate") == "UP" and (idle or state == "forwarding")
+    return str(info.get("info_slave_data", {}).get("state", "")) if isinstance(info, dict) else ""
 
 
 def _empty(text: str) -> str:

@@ -237,7 +237,7 @@ def unpushed(patch: pytest.MonkeyPatch) -> None:
 
 
 def late_ack(patch: pytest.MonkeyPatch) -> None:
-    for module in (tcp_output, tcp_data, tcp_timer, tcp_sock, tcp_established, tcp_push_one):
+    for module in (tcp_output, tcp_data, tcp_timer, tcp_sock, tcp_established):
         patch.setattr(module, "ATO_MIN_NS", 60 * MS, raising=False)
         patch.setattr(module, "DELACK_MIN_NS", 60 * MS, raising=False)
 

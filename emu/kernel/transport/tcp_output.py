@@ -91,6 +91,11 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
         flags |= PSH  # a burst ends with PSH, so that the receiver's GRO lets go
     last = b"" + data[at:] if at else b"" + data
     out.append(Segment(seq + at & MASK, ack, flags | ACK, window, last, None, None, False, ts, sack, False, at > 0))
+    sent(tp, end, now_ns)
+
+
+def sent(tp: TcpSock, size: int, now_ns: int) -> None:
+    """A segment with an ACK and `size` bytes of data left (tcp_event_ack_sent, tcp_event_data_sent)."""
     quick = tp.quick
     if quick:  # tcp_dec_quickack_mode
         if quick > tp.ack_scheduled:
@@ -100,7 +105,7 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
     tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
     tp.delack_at = None
     tp.compressed, tp.compressed_at = 0, None
-    if end:
+    if size:
         if now_ns - tp.lrcvtime < tp.ato_ns:
             tp.pingpong += tp.pingpong < 255
         tp.lsndtime = now_ns

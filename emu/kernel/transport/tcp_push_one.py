@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from emu.kernel.transport.seqnum import MASK
 from emu.kernel.transport.tcp_options import Segment
-from emu.kernel.transport.tcp_output import restart_after_idle
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MS, Skb, TcpSock
+from emu.kernel.transport.tcp_output import restart_after_idle, sent
+from emu.kernel.transport.tcp_sock import MS, Skb, TcpSock
 from emu.kernel.transport.tcp_window import select_window
 from emu.wire.tcp import ACK, FIN
 
@@ -48,21 +48,7 @@ def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
     tp.out.append(
         Segment(seq & MASK, tp.rcv_nxt & MASK, flags | ACK, window, data, None, None, False, ts, (), False, False)
     )
-
-    quick = tp.quick
-    if quick:  # tcp_dec_quickack_mode
-        if quick > tp.ack_scheduled:
-            tp.quick = quick - tp.ack_scheduled
-        else:
-            tp.quick, tp.ato_ns = 0, ATO_MIN_NS
-    tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
-    tp.delack_at = None
-    tp.compressed, tp.compressed_at = 0, None
-    if size:
-        if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
-            tp.pingpong += 1
-        tp.lsndtime = now_ns
-
+    sent(tp, size, now_ns)
     if size != tp.mss_cache:
         tp.snd_sml = end_seq
     tp.rtx_queue.append(skb)
