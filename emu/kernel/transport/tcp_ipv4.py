@@ -227,9 +227,7 @@ class Tcp:
             self._deliver(frame)
             self._open(frame, segment, listener, isn, cookie=cookie)
             return
-        net.delivered += 1  # as `_deliver`
-        for delivered in net.delivery_listeners:
-            delivered(frame, self.fact)
+        self._deliver(frame)
         socket.take(segment)
 
     def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:
