@@ -73,7 +73,7 @@ class ClusterConfig:
     `live`: the objects are the state of a cluster that runs, and stay as they are (`kube/live`); of their pods `only` these
     run ("namespace/name"; None: all), the others are objects alone.
     `dumps` are what commands printed on nodes, by name: they replace what is computed there (`kube/dumped`).
-    `policy` names the dataplane that enforces policies; "" is the network's own.
+    `policy` names the dataplane that enforces policies; "" is the network's own. No `pod_subnet` is `usual_pod_subnet`.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -85,7 +85,7 @@ class ClusterConfig:
     routes: tuple[str, ...] = ()
     configure_cloud_routes: bool = True
     external: tuple[HostConfig, ...] = ()
-    pod_subnet: str = "10.244.0.0/16"
+    pod_subnet: str = ""
     node_cidr_mask_size: int = 24
     service_subnet: str = "10.96.0.0/12"
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
@@ -103,6 +103,9 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not self.underlay:
             object.__setattr__(self, "underlay", usual_underlay(self.network))
+        if not self.pod_subnet:
+            usual = usual_pod_subnet(len(self.nodes), self.node_cidr_mask_size)
+            object.__setattr__(self, "pod_subnet", usual)
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
@@ -110,6 +113,11 @@ class ClusterConfig:
         if not 1 <= nodes <= MOST_NODES:
             raise InputError(f"a cluster of {nodes} nodes", path="cluster.nodes", expected=f"1 to {MOST_NODES}")
         return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
+
+
+def usual_pod_subnet(nodes: int, mask_size: int) -> str:
+    """The pod subnet of a cluster that names none: Flannel's and kind's, or one with room for the nodes that do not fit there."""
+    return "10.244.0.0/16" if nodes < 1 << max(mask_size - 16, 0) else "10.128.0.0/9"
 
 
 def configured(config: object) -> ClusterConfig:

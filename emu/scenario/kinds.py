@@ -199,7 +199,7 @@ class ClusterPart(Part, frozen=True):
     """`network` is a built-in network's name or the path of a .conflist beside the scenario. No `underlay`: the one that the
     network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
     `policy` is what enforces NetworkPolicies, by default what comes with the network: nothing (`none`) with bridge, flat and flannel, and with aws-vpc
-    unless its `enableNetworkPolicy` is true.
+    unless its `enableNetworkPolicy` is true. No `podSubnet` is 10.244.0.0/16, or 10.128.0.0/9 where the nodes need more room.
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
@@ -216,7 +216,7 @@ class ClusterPart(Part, frozen=True):
     routes: tuple[str, ...] = ()
     configure_cloud_routes: bool = True
     external: tuple[ExternalPart, ...] = ()
-    pod_subnet: str = "10.244.0.0/16"
+    pod_subnet: str = ""
     node_cidr_mask_size: Annotated[int, Meta(ge=8, le=30)] = field(default=24, name="nodeCIDRMaskSize")
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False

@@ -23,7 +23,7 @@ from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
 from emu.kube.live.origin import shows
-from emu.kube.plan import pod_cidrs, subnets
+from emu.kube.plan import pod_cidrs, subnets, usual_pod_subnet
 from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.seen import check_list
@@ -276,7 +276,9 @@ def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
 def _check_cluster(cluster: ClusterPart, document: Document) -> None:
     """Subnets that are none, that overlap, or that lie outside another, and options that do not fit. Raises InputError."""
     try:
-        pods, _services = subnets(cluster.pod_subnet, cluster.service_subnet)
+        nodes = cluster.nodes if isinstance(cluster.nodes, int) else len(cluster.nodes)
+        subnet = cluster.pod_subnet or usual_pod_subnet(nodes, cluster.node_cidr_mask_size)
+        pods, _services = subnets(subnet, cluster.service_subnet)
         if not isinstance(cluster.nodes, int):
             pod_cidrs([(node.name, node.pod_cidr) for node in cluster.nodes], pods)
         _check_options(cluster, pods)

@@ -166,9 +166,9 @@ CASES = {
         'story.yaml:6: cluster.podSubnet: "10.244.1.0/16" has host bits set (expected 10.244.0.0/16)',
     ),
     "too many nodes for the subnet": (
-        ("nodes: 1", "nodes: 300"),
+        ("nodes: 1", "nodes: 300\n  podSubnet: 10.244.0.0/16"),
         (
-            "story.yaml:4: cluster.podSubnet: the pod subnet 10.244.0.0/16 has no room for node 'node-256' "
+            "story.yaml:6: cluster.podSubnet: the pod subnet 10.244.0.0/16 has no room for node 'node-256' "
             "(expected a subnet with a /24 for each node)"
         ),
     ),

@@ -120,6 +120,20 @@ def test_pod_cidrs_are_parts_of_the_pod_subnet(keys: str, cidrs: list[str]) -> N
     assert [str(node.pod_cidr) for node in cluster.nodes.values()] == cidrs
 
 
+@pytest.mark.parametrize(
+    ("keys", "subnet"),
+    [
+        ("nodes: 255", "10.244.0.0/16"),
+        ("nodes: 256", "10.128.0.0/9"),
+        ("nodes: 3\nnodeCIDRMaskSize: 18", "10.244.0.0/16"),
+        ("nodes: 4\nnodeCIDRMaskSize: 18", "10.128.0.0/9"),
+    ],
+)
+def test_many_nodes_have_a_larger_pod_subnet(keys: str, subnet: str) -> None:
+    cluster = made(keys)
+    assert str(cluster.pod_subnet) == cluster.config.pod_subnet == subnet
+
+
 def test_an_overlap_of_pods_and_a_lan_is_reported() -> None:
     cluster = made("underlay: switched\nlans: [{name: l, subnet: 10.244.0.0/16}]\nserviceSubnet: 10.96.0.0/12")
     assert cluster.warnings == [
