@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -80,6 +80,12 @@ class Emulated:
         )
 
 
+def _port_state(link: dict[str, Any]) -> str:
+    """The state of a port, of a link as `ip -j -d link` has it; "" for what is no port."""
+    state: str = link.get("linkinfo", {}).get("info_slave_data", {}).get("state", "")
+    return state
+
+
 class Real:
     def __init__(self, linux: Linux) -> None:
         self.linux = linux
@@ -106,18 +112,22 @@ class Real:
         self.settle()
 
     def settle(self) -> None:
-        """A worker carries the change of a carrier over to the bridge (linkwatch)."""
-        time.sleep(0.1)
+        """A worker carries the change of a carrier over to the bridge (linkwatch): ports and bridge follow."""
+        for _ in range(100):
+            time.sleep(0.02)
+            links = json.loads(self.linux.run(self.names["sw"], "ip", "-j", "-d", "link", "show"))
+            ports = {each["ifname"]: each for each in links if each.get("master") == "br0"}
+            forwarding = {name for name, each in ports.items() if _port_state(each) == "forwarding"}
+            (bridge,) = (each for each in links if each["ifname"] == "br0")
+            carried = {name for name, each in ports.items() if "LOWER_UP" in each["flags"] and "UP" in bridge["flags"]}
+            if forwarding == carried and ("LOWER_UP" in bridge["flags"]) is bool(forwarding):
+                break
 
     def state(self) -> tuple[set[str], set[str], bool]:
         switch = self.names["sw"]
         known = {each["mac"] for each in json.loads(self.linux.run(switch, "bridge", "-j", "fdb", "show"))}
         links = json.loads(self.linux.run(switch, "ip", "-j", "-d", "link", "show"))
-        forwarding = {
-            each["ifname"]
-            for each in links
-            if each.get("linkinfo", {}).get("info_slave_data", {}).get("state") == "forwarding"
-        }
+        forwarding = {each["ifname"] for each in links if _port_state(each) == "forwarding"}
         (bridge,) = (each for each in links if each["ifname"] == "br0")
         return {name for name, mac in MACS.items() if mac in known}, forwarding, "LOWER_UP" in bridge["flags"]
 

@@ -83,12 +83,16 @@ class RealNode:
                 )
         linux.run(self.own, "iptables-restore", stdin=net.ipv4.tables.save())
         pods = [ip4_text(pod.ip) for pod in self.node.sandboxes.values() if not pod.host_network]
-        send = f"import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor each in {pods}: s.sendto(b'?', (each, 9))\ntime.sleep(0.3)"
+        send = f"import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor each in {pods}: s.sendto(b'?', (each, 9))"
         for _ in range(100):  # a bridge has its carrier when the work of its ports was done
             if "NO-CARRIER" not in linux.run(self.own, "ip", "link", "show"):
                 break
             linux.run(self.own, "sleep", "0.1")
         linux.run(self.own, sys.executable, "-c", send)  # so that neighbours and MACs are learnt
+        for _ in range(100):
+            if "INCOMPLETE" not in linux.run(self.own, "ip", "neigh", "show"):
+                break
+            linux.run(self.own, "sleep", "0.1")
 
     @staticmethod
     def named(device: str) -> str:
