@@ -158,7 +158,10 @@ def _named(entries: list[Any], rest: str) -> tuple[int, int] | None:
 
 
 def _numbers(here: list[Any]) -> str:
-    return f"[0] to [{len(here) - 1}]" if here else "a list with entries"
+    """What an entry without a name is called by."""
+    if len(here) < 2:
+        return "[0]" if here else "a list with entries"
+    return f"[0] to [{len(here) - 1}]"
 
 
 def _keys(here: dict[str, Any]) -> str:

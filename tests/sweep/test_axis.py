@@ -72,6 +72,16 @@ def test_a_key_that_means_no_place(key: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entries", "expected"), [("[a]", "[0]"), ("[a, b]", "[0] to [1]"), ("[]", "a list with entries")]
+)
+def test_an_entry_that_is_not_there(entries: str, expected: str) -> None:
+    (document,) = documents(f"steps: {entries}", "one.yaml")
+    with pytest.raises(InputError) as wrong:
+        path_of("steps[9]", document)
+    assert str(wrong.value) == f"one.yaml:1: steps: there is no steps[9] (expected {expected})"
+
+
+@pytest.mark.parametrize(
     ("text", "values"),
     [
         ("2", [2]),
