@@ -42,6 +42,13 @@ ROWS: dict[str, dict[str, str]] = {
             send(f"IP(dst='10.244.2.2', proto={proto})/'abcdefghijkl'") for proto in (0, 2, 4, 47, 132, 136, 255)
         )
     },
+    "errors-with-a-short-quote": {
+        "steps": "".join(
+            send(f"IP(dst='10.244.2.2')/ICMP(type={kind}, id=9)/{quote!r}")
+            for kind in (3, 5, 11)
+            for quote in ("", "E" * 19, "D" * 40, "E" * 27)
+        )
+    },
     "fragments-that-overlap": {
         "steps": send("IP(dst='10.244.2.2', id=77, flags='MF')/UDP(sport=5, dport=53, len=40)/'aaaaaaaaaaaaaaaa'")
         + send("IP(dst='10.244.2.2', id=77, frag=2, flags='MF', proto=17)/'bbbbbbbbbbbbbbbb'")

@@ -193,7 +193,15 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
 
 
 def _error(frame: Frame, net: Netns) -> None:
-    """icmp_unreach and its like: pass the error to the protocol of the quoted packet, unless the quote is too short to name a flow."""
+    """icmp_unreach and icmp_redirect: pass the error to the protocol of the quoted packet, unless the quote is too short to name a
+    flow. Without a whole IP header it is no error."""
+    kind, data = frame.dport >> 8, wire.body(frame)
+    if len(data) < IP_HLEN:
+        drop(net, frame, "PKT_TOO_SMALL" if kind == wire.REDIRECT else "NOT_SPECIFIED")
+        return
+    if data[0] & 15 < IP_HLEN // 4 and kind != wire.REDIRECT:
+        drop(net, frame, "IP_INHDR")
+        return
     _taken(frame, net, "ICMP: an error about a packet")
     quoted = quote.packet_of(frame)
     if quoted is None:
@@ -201,4 +209,4 @@ def _error(frame: Frame, net: Netns) -> None:
     quoted.cause = frame
     handler = net.ipv4.icmp_errors.get(quoted.proto)
     if handler is not None:
-        handler(quoted, net, frame.dport >> 8, frame.dport & 255, wire.second_word(frame))
+        handler(quoted, net, kind, frame.dport & 255, wire.second_word(frame))

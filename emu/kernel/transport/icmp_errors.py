@@ -9,6 +9,8 @@ import errno
 
 from emu.wire.icmp import DEST_UNREACH, FRAG_NEEDED, PARAMETER_PROBLEM, TIME_EXCEEDED
 
+REASSEMBLY_TIME = 1  # ICMP_EXC_FRAGTIME
+
 # by code of a destination unreachable: (errno, fatal)
 UNREACHABLE: tuple[tuple[int, bool], ...] = (
     (errno.ENETUNREACH, False),  # network unreachable
@@ -34,7 +36,7 @@ def meaning(kind: int, code: int) -> tuple[int, bool] | None:
     """(errno, fatal) of an ICMP error; None for kinds that mean nothing to a socket."""
     if kind == DEST_UNREACH and code < len(UNREACHABLE):
         return UNREACHABLE[code]
-    if kind == TIME_EXCEEDED:
+    if kind == TIME_EXCEEDED and code != REASSEMBLY_TIME:  # of which icmp_unreach only counts
         return errno.EHOSTUNREACH, False
     if kind == PARAMETER_PROBLEM:
         return errno.EPROTO, True

@@ -233,6 +233,32 @@ def test_what_a_router_drops_at_its_door(packet: Packet, reason: str) -> None:
     invariants.one_outcome(bench.lab)
 
 
+QUOTE = bytes(IP(src=THERE, dst=HERE) / UDP(sport=7, dport=9))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "reason"),
+    [
+        (3, b"", "NOT_SPECIFIED"),
+        (11, QUOTE[:19], "NOT_SPECIFIED"),
+        (5, b"", "PKT_TOO_SMALL"),
+        (5, QUOTE[:19], "PKT_TOO_SMALL"),
+        (3, b"\x44" + QUOTE[1:], "IP_INHDR"),
+        (4, b"\x40" + QUOTE[1:], "IP_INHDR"),
+        (12, b"\x44" + QUOTE[1:], "IP_INHDR"),
+        (5, b"\x44" + QUOTE[1:], ""),
+        (3, QUOTE[:27], ""),  # too short to name a socket
+        (3, QUOTE, ""),
+    ],
+    ids=lambda value: f"{value[0]:x}-{len(value)}" if isinstance(value, bytes) and value else None,
+)
+def test_an_icmp_error_needs_the_header_that_it_is_about(kind: int, data: bytes, reason: str) -> None:
+    bench = Bench()
+    bench.host.sockets.send_packet(IP(src=HERE, dst="10.1.0.1") / ICMP(type=kind) / data)
+    bench.lab.run(0.1)
+    assert bench.router.drops == ({reason: 1} if reason else {})
+
+
 @pytest.mark.parametrize(
     ("mode", "back", "dropped"),
     [(0, "eth1", False), (1, "eth1", True), (2, "eth1", False), (2, "", True), (1, "eth0", False)],

@@ -6,6 +6,7 @@ import errno
 from typing import NamedTuple
 
 import pytest
+from scapy.layers import inet
 
 import emu
 from emu import craft
@@ -82,6 +83,36 @@ def test_a_soft_error_is_the_reason_when_nothing_else_comes(bench: Bench) -> Non
     bench.lab.run(10)
     assert bench.protocols() == [SYN_OUT, ERROR_IN, SYN_OUT]
     assert (socket.state, socket.error) == ("CLOSE", errno.ECONNREFUSED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "error"),
+    [
+        (3, 0, "ENETUNREACH"),
+        (3, 3, "ECONNREFUSED"),
+        (3, 4, ""),
+        (3, 15, "EHOSTUNREACH"),
+        (3, 16, ""),
+        (4, 0, ""),
+        (5, 1, ""),
+        (11, 0, "EHOSTUNREACH"),
+        (11, 1, ""),
+        (11, 2, "EHOSTUNREACH"),
+        (12, 0, "EPROTO"),
+    ],
+)
+def test_what_an_icmp_error_means_to_a_connection_that_opens(bench: Bench, kind: int, code: int, error: str) -> None:
+    """Each row was asked of Linux 6.18: the error that quotes the SYN, then SO_ERROR."""
+    bench.lab.iptables(bench.server, "-A INPUT -p tcp -j DROP")
+    socket = bench.client.sockets.tcp()
+    socket.blocking = False
+    socket.connect(("10.0.0.2", 81))
+    (syn,) = (each.data for each in bench.lab.frames("client/eth0") if each.direction == "out" and each.data[23] == TCP)
+    quote = syn[14 : 14 + 28]
+    bench.server.sockets.send_packet(inet.IP(dst="10.0.0.1") / inet.ICMP(type=kind, code=code) / quote)
+    bench.lab.run(0.5)
+    assert socket.error == (getattr(errno, error) if error else 0)
+    assert socket.state == ("CLOSE" if error else "SYN_SENT")
 
 
 @pytest.mark.parametrize(
