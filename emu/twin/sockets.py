@@ -51,6 +51,14 @@ def _text(endpoint: Endpoint) -> tuple[str, int]:
     return (ip4_text(host) if isinstance(host, int) else host), port
 
 
+def _tried(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a socket's call gives. Raises SocketError with the kernel's errno."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        raise SocketError(error.errno or errno.EIO) from None
+
+
 def _queued(real: socket.socket) -> Iterator[tuple[int, IcmpError]]:
     """The ICMP errors in a socket's queue (IP_RECVERR), each with its errno; they leave the queue."""
     while True:
@@ -90,7 +98,7 @@ class _RealSocket:
             self.on_readable()
 
     def bind(self, local: Endpoint) -> None:
-        self._call(self.real.bind, _text(local))
+        _tried(self.real.bind, _text(local))
         self.chosen = bool(local[1])
         self._named()
 
@@ -102,13 +110,6 @@ class _RealSocket:
     def _named(self) -> None:
         host, self.port = self.real.getsockname()[:2]
         self.addr = ip4(host)
-
-    @staticmethod
-    def _call(call: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except OSError as error:
-            raise SocketError(error.errno or errno.EIO) from None
 
     def close(self) -> None:
         if not self.closed:
@@ -135,7 +136,7 @@ class RealTcp(_RealSocket):
             self._named()
 
     def listen(self, backlog: int = 4096) -> None:
-        self._call(self.real.listen, backlog)
+        _tried(self.real.listen, backlog)
 
     def connect(self, remote: Endpoint) -> None:
         """Connect, and read SO_ERROR at once, as a client with a time limit does, unless the client is `blocking`. An ICMP
@@ -156,7 +157,7 @@ class RealTcp(_RealSocket):
             self.abort()
 
     def accept(self) -> RealTcp:
-        real, peer = self._call(self.real.accept)
+        real, peer = _tried(self.real.accept)
         return RealTcp(self.net, real, peer)
 
     def _opened(self) -> None:
@@ -252,7 +253,7 @@ class RealTcp(_RealSocket):
     def recv(self, limit: int = LARGE) -> bytes:
         if not self.readable:
             self._raise()
-        data: bytes = self._call(self.real.recv, min(limit, LARGE))
+        data: bytes = _tried(self.real.recv, min(limit, LARGE))
         self.net.clock.carry()
         return data
 
@@ -262,7 +263,7 @@ class RealTcp(_RealSocket):
             raise SocketError(number)
 
     def shutdown(self) -> None:
-        self._call(self.real.shutdown, socket.SHUT_WR)
+        _tried(self.real.shutdown, socket.SHUT_WR)
         self.net.clock.carry()
 
     def close(self) -> None:
@@ -291,7 +292,7 @@ class RealUdp(_RealSocket):
             self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
 
     def connect(self, remote: Endpoint) -> None:
-        self._call(self.real.connect, _text(remote))
+        _tried(self.real.connect, _text(remote))
         self._named()
 
     def send(self, data: bytes) -> int:
@@ -363,7 +364,7 @@ class RealPing(_RealSocket):
         head = struct.pack("!BBHHH", 8, 0, 0, self.ident, seq)
         summed = head[:2] + struct.pack("!H", checksum(head + data)) + head[4:]
         self._sent_ns[seq] = self.net.clock.now
-        self._call(self.real.sendto, summed + data, _text((dst, 0)))
+        _tried(self.real.sendto, summed + data, _text((dst, 0)))
         self.net.clock.carry()
 
     def ready(self, events: int) -> None:
@@ -424,7 +425,7 @@ class RealSockets:
                 data = craft.build(packet, emulated.ipv4.select_addr(link, 0), link.mac, emulated.ipv4.default_ttl)
             with net.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
                 raw.bind((link.name, 0))
-                raw.send(data)
+                _tried(raw.send, data)
             return
         _route, source = ip_output.route_socket(emulated, ip4(dst))
         given = craft.source(packet)
@@ -432,10 +433,7 @@ class RealSockets:
         with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            try:
-                raw.sendto(captured.packet(data), (dst, 0))
-            except OSError as error:
-                raise SocketError(error.errno or errno.EIO) from None
+            _tried(raw.sendto, captured.packet(data), (dst, 0))
 
 
 class RealNet:

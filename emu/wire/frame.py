@@ -99,7 +99,8 @@ class Frame:
         self.proto, self.l4, self.frag = -1, 0, 0
         self.family = self.tot_len = self.ttl = 0
         self.src = self.dst = self.sport = self.dport = 0
-        if self.ethertype != ETH_P_IP or len(buf) < ETH_HLEN + IP_HLEN or buf[14] >> 4 != 4:
+        # the version is the receiver's to check (ip_rcv_core): what a host sends itself is tracked and routed with any
+        if self.ethertype != ETH_P_IP or len(buf) < ETH_HLEN + IP_HLEN:
             return
         l4 = self.l4 = ETH_HLEN + (buf[14] & 15) * 4
         self.family, self.ttl, self.proto = AF_INET, buf[22], buf[23]

@@ -11,7 +11,8 @@ from emu.wire.ipv4 import stamp
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
 SOURCE_QUENCH, TIMESTAMP, TIMESTAMP_REPLY, ADDRESS, ADDRESS_REPLY = 4, 13, 14, 17, 18
-NR_ICMP_TYPES = 18
+NR_ICMP_TYPES, EXT_ECHO, EXT_ECHO_REPLY = 18, 42, 43
+HLEN = 8
 ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
 NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED, SR_FAILED = range(6)
 PKT_FILTERED = 13
@@ -53,20 +54,23 @@ def build(
     """A message of type `kind`; `rest` is the second header word (id and seq, next-hop MTU, gateway); `payload` follows it."""
     buf = bytearray(template[:42])
     total = ((kind << 8 | code) + (rest >> 16) + (rest & 0xFFFF) + ones_sum(payload)) % 0xFFFF
-    check = 0xFFFF - total if total else (0 if kind or code or rest or any(payload) else 0xFFFF)
+    check = 0xFFFF - total if total else 0
     _HEADER.pack_into(buf, 34, kind, code, check, rest)
     buf += payload
     frame = stamp(buf, ICMP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
     frame.dport = kind << 8 | code
+    if not total:
+        # csum_partial_copy_nocheck begins with all ones: where all is zero, the checksum is, too, which no receiver takes
+        frame.valid = any(buf[34:])
     if kind in ICMP_QUERY:
         frame.sport = rest >> 16
     return frame
 
 
 def checksum_ok(frame: Frame) -> bool:
-    """Is there a whole header, and does its checksum hold?"""
-    end = 14 + frame.tot_len
-    return end >= frame.l4 + 8 and ones_sum(frame.buf[frame.l4 : end]) == 0
+    """Does its checksum hold? That of a message of zeros does not (csum_fold)."""
+    data = frame.buf[frame.l4 : 14 + frame.tot_len]
+    return ones_sum(data) == 0 and any(data)
 
 
 def second_word(frame: Frame) -> int:

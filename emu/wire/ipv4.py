@@ -5,10 +5,12 @@ Must not know what the payload means.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
+from emu.errors import SocketError
 from emu.wire.checksum import checksum, ones_sum
 from emu.wire.frame import AF_INET, ETH_HLEN, IP_HLEN, Frame
 
@@ -48,10 +50,11 @@ def stamp(
 
 def given_header(data: bytes, source: int, ident: Callable[[], int]) -> bytes:
     """A frame whose header a program wrote, as a raw socket sends it (raw_send_hdrinc): total length and checksum are the
-    kernel's, and a source or an identification of 0 is filled in. A header that is no header stays as it is."""
+    kernel's, and a source or an identification of 0 is filled in. Raises SocketError: EINVAL for a header length that the packet does
+    not have."""
     end = ETH_HLEN + (data[ETH_HLEN] & 15) * 4
     if end < ETH_HLEN + IP_HLEN or end > len(data):
-        return data
+        raise SocketError(errno.EINVAL)
     buf = bytearray(data)
     buf[16:18] = (len(buf) - ETH_HLEN).to_bytes(2, "big")
     if buf[18:20] == b"\0\0":

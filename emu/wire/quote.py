@@ -31,7 +31,7 @@ def tuple_of(frame: Frame) -> tuple[int, int, int, int, int] | None:
     """(protocol, source, destination, and both ports) of the packet that an ICMP error quotes; None where the quote is too short or a later fragment."""
     buf = frame.buf
     at = frame.l4 + 8
-    if len(buf) < at + 20 or buf[at] >> 4 != 4:
+    if len(buf) < at + 20:
         return None
     l4 = at + (buf[at] & 15) * 4
     proto = buf[at + 9]

@@ -123,14 +123,25 @@ def stamped(frame: Frame) -> tuple[int, int, int, int, bytes, tuple[int, int]] |
 
 
 def checksum_ok(frame: Frame) -> bool:
-    """Is there a whole header, and does its checksum hold?"""
+    """Does its checksum hold?"""
     buf, l4 = frame.buf, frame.l4
     end = 14 + frame.tot_len
-    if end < l4 + 20 or not 20 <= (buf[l4 + 12] >> 4) * 4 <= end - l4:
-        return False
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + TCP + end - l4
     return (ones_sum(buf[l4:end]) + pseudo) % 0xFFFF == 0
+
+
+def problem(frame: Frame) -> str:
+    """The kernel's reason to drop a received segment before a socket is looked for, "" if it is sound (tcp_v4_rcv)."""
+    length = 14 + frame.tot_len - frame.l4
+    if length < HLEN:
+        return "NOT_SPECIFIED"
+    header = header_length(frame)
+    if header < HLEN:
+        return "PKT_TOO_SMALL"
+    if header > length:
+        return "NOT_SPECIFIED"
+    return "" if checksum_ok(frame) else "TCP_CSUM"
 
 
 def flags_of(frame: Frame) -> int:

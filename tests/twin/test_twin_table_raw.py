@@ -42,6 +42,31 @@ ROWS: dict[str, dict[str, str]] = {
             send(f"IP(dst='10.244.2.2', proto={proto})/'abcdefghijkl'") for proto in (0, 2, 4, 47, 132, 136, 255)
         )
     },
+    "odd-messages": {
+        "steps": send("IP(dst='255.255.255.255')/ICMP(type=42, code=1)")
+        + send("IP(dst='224.0.0.1')/ICMP(type=255)", frm="node/node-1")
+        + send("IP(dst='10.244.2.2')/ICMP(type=42)")
+        + send("IP(dst='10.244.2.2')/ICMP(type=43)")
+        + send("IP(dst='10.244.2.2')/ICMP(type=44)")
+        + send("IP(dst='10.244.1.2')/ICMP(type=8)")  # its answer is of zeros
+        + send("IP(dst='10.244.2.2')/ICMP(type=8)")
+    },
+    "odd-segments": {
+        "steps": "".join(
+            send(f"IP(dst='10.244.2.2')/TCP(sport=5, dport={port}, {fields})")
+            for port in (8080, 99)
+            for fields in ("flags='R'", "flags='RA'", "flags='S', dataofs=4", "flags='S', dataofs=15", "flags='FS'")
+        )
+        + send("IP(dst='10.244.2.2', proto=6)/'abcdefghijkl'")
+    },
+    "odd-headers": {
+        "steps": "".join(
+            send(f"IP(dst='{target}', {fields})/UDP(sport=5, dport=53)/'x'")
+            for target in ("10.244.2.2", "127.0.0.1")
+            for fields in ("version=0", "version=6", "ihl=0", "ihl=4", "ihl=6", "ihl=15", "proto=58")
+        )
+        + send(f"Ether()/IP(dst='10.244.2.2')/UDP(sport=5, dport=53)/'{LONG * 2}'")
+    },
     "errors-with-a-short-quote": {
         "steps": "".join(
             send(f"IP(dst='10.244.2.2')/ICMP(type={kind}, id=9)/{quote!r}")

@@ -19,7 +19,7 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote, templates
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ETH_HLEN, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -111,15 +111,20 @@ def receive(frame: Frame, net: Netns) -> None:
     if not frame.valid and not wire.checksum_ok(frame):
         drop(net, frame, "ICMP_CSUM")
         return
+    if frame.tot_len < frame.l4 - ETH_HLEN + wire.HLEN:
+        drop(net, frame, "NOT_SPECIFIED")
+        return
     kind = frame.dport >> 8
-    if kind > wire.NR_ICMP_TYPES:
-        drop(net, frame, "UNHANDLED_PROTO")
+    if kind == wire.EXT_ECHO:  # icmp_echo, whose probes net.ipv4.icmp_echo_enable_probe has off
+        _delivered(frame, net, DISCARDED)
         return
     to_all = frame.route is not None and frame.route.kind in TO_MANY
     if to_all and (
         kind not in _TO_ALL or (kind in _ANSWERS and net.sysctl.number("net.ipv4.icmp_echo_ignore_broadcasts"))
     ):
         drop(net, frame, "INVALID_PROTO")
+    elif kind > wire.NR_ICMP_TYPES:
+        drop(net, frame, "NO_SOCKET" if kind == wire.EXT_ECHO_REPLY else "UNHANDLED_PROTO")
     elif kind == wire.ECHO:
         _echo(frame, net)
     elif kind == wire.TIMESTAMP:

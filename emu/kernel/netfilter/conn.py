@@ -14,6 +14,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
+from emu.wire.proto import ICMPV6
 
 Tuple5 = tuple[int, int, int, int, int]
 
@@ -41,10 +42,11 @@ Manip = tuple[int, int, Natted]  # the new address and port of one half in one d
 
 
 def inverse(t: Tuple5) -> Tuple5 | None:
-    """The tuple of the answer; None for an ICMP message that has none."""
+    """The tuple of the answer; None for an ICMP message that has none. ICMPv6 in IPv4 counts as such a message: its two queries,
+    which Linux would track, are not modelled."""
     proto, src, dst, sport, dport = t
     if proto != ICMP:
-        return proto, dst, src, dport, sport
+        return (proto, dst, src, dport, sport) if proto != ICMPV6 else None
     answer = ICMP_INVERSE.get(dport >> 8)
     return None if answer is None else (proto, dst, src, sport, answer << 8 | dport & 255)
 

@@ -186,8 +186,9 @@ class Tcp:
         if frame.pkt_type != HOST:
             drop(net, frame, "NOT_SPECIFIED")
             return
-        if not frame.valid and not wire.checksum_ok(frame):
-            drop(net, frame, "TCP_CSUM")
+        wrong = "" if frame.valid else wire.problem(frame)
+        if wrong:
+            drop(net, frame, wrong)
             return
         segment = segment_of(frame)
         if frame.options is not None or frame.tos & DSCP_MASK:
@@ -218,7 +219,7 @@ class Tcp:
                     if self._answers_cookie(frame, segment, listener):
                         return
                     self._refuse(frame, segment)
-                drop(net, frame, "TCP_FLAGS")
+                drop(net, frame, "TCP_RESET" if segment.flags & (ACK | RST) == RST else "TCP_FLAGS")
                 return
             cookie = isn is None and self._wants_cookie(listener)
             if len(listener.accepted) > listener.backlog or (not cookie and isn is None and self._is_full(listener)):

