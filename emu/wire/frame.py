@@ -16,7 +16,7 @@ ETH_HLEN = 14
 IP_HLEN = 20
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 AF_INET = 2
-ICMP, IGMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 2, 6, 17, 47, 132, 136
+ICMP, IGMP, TCP, UDP, GRE, PIM, SCTP, UDPLITE = 1, 2, 6, 17, 47, 103, 132, 136
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)

@@ -9,7 +9,8 @@ from emu.wire.checksum import ones_sum
 from emu.wire.frame import IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
-HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with a datagram, without its data
+HLEN = 8
+HEADERS = IP_HLEN + HLEN  # bytes of an IPv4 packet with a datagram, without its data
 _HEADER = Struct("!HHHH")
 _number = int.from_bytes
 
@@ -62,6 +63,15 @@ def checksum_ok(frame: Frame) -> bool:
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + UDP + length
     return (ones_sum(buf[l4 : l4 + length]) + pseudo) % 0xFFFF == 0
+
+
+def problem(frame: Frame) -> str:
+    """The kernel's reason to drop a received datagram before a socket is looked for, "" if it is sound (__udp4_lib_rcv)."""
+    if 14 + frame.tot_len < frame.l4 + HLEN:
+        return "NOT_SPECIFIED"
+    if not frame.l4 + HLEN <= end(frame) <= 14 + frame.tot_len:
+        return "PKT_TOO_SMALL"
+    return "" if checksum_ok(frame) else "UDP_CSUM"
 
 
 def payload(frame: Frame) -> bytes:

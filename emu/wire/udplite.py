@@ -24,6 +24,17 @@ def coverage(frame: Frame) -> int:
     return covered if HLEN <= covered <= length else -1
 
 
+def problem(frame: Frame) -> str:
+    """The kernel's reason to drop a received packet, "" if it is sound (__udp4_lib_rcv, udplite_checksum_init)."""
+    buf, l4 = frame.buf, frame.l4
+    length = ETH_HLEN + frame.tot_len - l4
+    if length < HLEN:
+        return "NOT_SPECIFIED"
+    if buf[l4 + 4] << 8 | buf[l4 + 5] > length:
+        return "PKT_TOO_SMALL"
+    return "" if checksum_ok(frame) else "UDP_CSUM"
+
+
 def checksum_ok(frame: Frame, proto: int = UDPLITE) -> bool:
     """Is the coverage right, and the checksum over it? `proto` is what the pseudo header names."""
     covered, l4 = coverage(frame), frame.l4

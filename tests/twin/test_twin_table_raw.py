@@ -58,6 +58,14 @@ ROWS: dict[str, dict[str, str]] = {
             for fields in ("flags='R'", "flags='RA'", "flags='S', dataofs=4", "flags='S', dataofs=15", "flags='FS'")
         )
         + send("IP(dst='10.244.2.2', proto=6)/'abcdefghijkl'")
+        + send("IP(dst='10.244.2.2', proto=103)/'abcdefghijkl'")
+    },
+    "odd-datagrams": {
+        "steps": "".join(
+            send(f"IP(dst='10.244.2.2', proto={proto})/'{text}'")
+            for proto in (17, 136)
+            for text in ("abcdef", r"abcd\\0\\7gh", r"abcd\\0\\11gh", r"abcd\\0\\0\\0\\0", r"abcd\\0\\10gh")
+        )
     },
     "odd-headers": {
         "steps": "".join(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, igmp, ip_output
+from emu.kernel.net import icmp, igmp, ip_output, pim
 from emu.kernel.transport import udplite
 from emu.kernel.transport.ping import Ping, PingSocket
 from emu.kernel.transport.tcp_ipv4 import Tcp
@@ -21,7 +21,7 @@ from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire import ipv4
 from emu.wire.addr import ip4
-from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, UDPLITE, Frame
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, PIM, TCP, UDP, UDPLITE, Frame
 from emu.wire.rewrite import set_smac
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Sockets:
             TCP: self.tcp_table.receive,
             ICMP: icmp.receive,
             IGMP: igmp.receive,
+            PIM: pim.receive,
             UDPLITE: udplite.receive,
         }
         net.ipv4.socket_lookup = self.lookup

@@ -198,8 +198,9 @@ class Udp:
 
     def receive(self, frame: Frame, net: Netns) -> None:
         """udp_rcv."""
-        if not frame.valid and not wire.checksum_ok(frame):
-            drop(net, frame, "UDP_CSUM")
+        wrong = "" if frame.valid else wire.problem(frame)
+        if wrong:
+            drop(net, frame, wrong)
             return
         socket: Any = None  # a tunnel's socket is another class
         vrf = frame.indev is not None and frame.indev.kind == "vrf"

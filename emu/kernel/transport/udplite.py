@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def receive(frame: Frame, net: Netns) -> None:
     """udplite_rcv: a wrong or missing checksum is dropped, all else is answered with port unreachable."""
-    if not wire.checksum_ok(frame):
-        drop(net, frame, "UDP_CSUM")
+    wrong = wire.problem(frame)
+    if wrong:
+        drop(net, frame, wrong)
         return
     icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
     drop(net, frame, "NO_SOCKET")
