@@ -52,7 +52,7 @@ def tokens(trail: Sequence[Any], pair: Pair | None, known: Known) -> tuple[list[
             if how == NONE:
                 return None
             made.append(id(each) if how == SAME else each)
-    return made, tuple(values)
+    return made, pair.values if pair is not None and len(values) == len(pair.values) else tuple(values)
 
 
 def tracked(pair: Pair, conn: Any) -> tuple[bytes, ...]:
