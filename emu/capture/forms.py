@@ -66,12 +66,16 @@ class Sight(dict[bytes, _Node]):
     """What one interface sees one way, whose frames have the same `shape`: by destination MAC. Of a frame that repeated it has the headers, the
     trail and the words."""
 
-    __slots__ = ("_found", "_forms", "_pairs", "_trail", "_words", "known", "parts", "place", "shape", "way")
+    __slots__ = (
+        "_form", "_forms", "_found", "_pairs", "_trail", "_values", "_words", "known", "parts", "place", "shape", "way",
+    )  # fmt: skip
 
     def __init__(self, forms: Forms, shape: int, place: Place, known: Known) -> None:
         self._forms, self.shape, self.way = forms, shape, shape & ~(INTERFACE << INTERFACE_SHIFT)
         self.place, self.known, self._pairs = place, known, known.pairs
         self.parts: dict[bytes, Part] = {}
+        self._form: Filled | None = None  # of the last frame
+        self._values: Any = None
         self._found: Ends | None = None
         self._trail: list[Any] = []
         self._words = b""
@@ -106,13 +110,18 @@ class Sight(dict[bytes, _Node]):
             form = None if is_fragment(found) else self._forms.new(self, node, header, data, trail, values, pair)
             if form is None:
                 return self._forms.other(self.shape, data, trail)
-        if form.values is not values:
-            return form.filled(values)
+        words = form.filled(values)
         # kept only where frames repeat: of others it would be so much memory to read and write again
-        self._found, self._trail, self._words = found, trail, form.body
-        return form.body
+        if form is not self._form:
+            self._form = form
+        elif values is not self._values:
+            self._values = values
+        else:
+            self._found, self._trail, self._words = found, trail, words
+        return words
 
     def forget(self) -> None:
+        """Begin anew."""
         self.clear()
         self.parts.clear()
 

@@ -42,15 +42,15 @@ _NRB_IPV4 = 1
 _CACHED = 1 << 16
 _join, _head, _word = b"".join, Struct("<7I").pack, Struct("<I").pack
 _PADDING = b"", bytes(3), bytes(2), bytes(1)
-_CHUNK, _LOW, _LONGEST = 1 << 20, 0xFFFFFFFF, 0xFFFF
+_CHUNK, _LOW, _LONGEST = 1 << 17, 0xFFFFFFFF, 0xFFFF
 _NEVER_NS = 1 << 63  # no frame's time
-_PARTS = 384  # of blocks that are joined at once
+_PARTS = 96  # of blocks that are joined at once
 
 
 class Writer:
     """Writes one section to `file`; interfaces and names come before the packets that need them.
 
-    Packets are buffered until a mebibyte is full or `flush` is called; `create` calls it at its end.
+    Packets are buffered until 128 KiB are full or `flush` is called; `create` calls it at its end.
     """
 
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:

@@ -43,17 +43,14 @@ class Form:
 class Filled:
     """A form whose last values are `tail`: they are filled in for good where it is used often."""
 
-    __slots__ = ("_form", "_left", "_tail", "body", "pick", "template", "values")
+    __slots__ = ("_form", "_left", "_tail", "pick", "template")
 
     def __init__(self, form: Form, tail: tuple[bytes, ...]) -> None:
         self._form, self._tail, self._left = form, tail, OFTEN if tail else 0
         self.template, self.pick = form.template, form.pick
-        self.values: Any = None
-        self.body = b""
 
     def filled(self, values: Any) -> bytes:
-        """The text with these values before the last ones. The same object as the time before for the same ones."""
-        self.values = values
+        """The text with these values before the last ones."""
         if self._left:
             self._left -= 1
             filling = (*values, *self._tail)
@@ -62,9 +59,8 @@ class Filled:
                 self.template, self.pick = self._form.template, self._form.pick
                 self._tail = ()
             values = filling
-        body: bytes = self.template % self.pick(values)
-        self.body = body
-        return body
+        text: bytes = self.template % self.pick(values)
+        return text
 
 
 def _picker(places: Sequence[int]) -> Callable[[Values], Any]:
