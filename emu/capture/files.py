@@ -17,6 +17,7 @@ from emu.capture.comment import Comments, flow_hop, step
 from emu.capture.forms import Sight
 from emu.capture.interface import Interface
 from emu.capture.stretch import FLOW, INTERFACE, INTERFACE_SHIFT, SHAPE_AT, TIME
+from emu.collector import uncollected
 from emu.wire.captured import addresses, packet
 
 WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
@@ -47,7 +48,7 @@ def write(
 ) -> None:
     """Write the chosen frames (by number) as pcapng, with these interfaces and names; `force` replaces a file that emu
     did not write. Raises InputError."""
-    with pcapng.create(path, force=force) as writer:
+    with uncollected(), pcapng.create(path, force=force) as writer:
         numbers = {
             each.number: writer.interface(each.name, each.description, each.mac, each.addresses, _linktype(each))
             for each in shown

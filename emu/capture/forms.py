@@ -39,8 +39,8 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-class _Headers(dict[Any, Form]):
-    """The forms of one role, by what words are chosen by in a frame's headers. `kept`: what is in the role's key by its identity."""
+class _Headers(dict[Any, tuple[Any, Form]]):
+    """The forms of one role, by what words are chosen by in a frame's headers, which are there, too. `kept`: what is in the role's key by its identity."""
 
     __slots__ = ("kept",)
 
@@ -235,12 +235,13 @@ class Forms:
         """The form of a frame that its node has not yet."""
         headers = node.headers
         assert headers is not None
-        form = headers.get(header)
-        if form is None:
+        found = headers.get(header)
+        if found is None:
             form = self._made(sight, data, trail, values, pair)
             if form is None:
                 return None
-            headers[header] = form
+            found = headers[header] = header, form
+        header, form = found  # one object for all places
         filled = node.filled[header] = Filled(form, node.tail)
         return filled
 
