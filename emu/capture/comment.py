@@ -54,7 +54,7 @@ class Comments:
         self._first = {key: each[0] for key, each in self.names.items() if each}
         self._namers: dict[int, Name] = {}
         self._places = places
-        self.forms = Forms(places, self._namer(AF_INET), self._seen, words)
+        self.forms = Forms(places, self._namer(AF_INET), self._seen, words, self._remembered)
         self._bodies: dict[Any, list[tuple[list[Any], bytes]]] = {}
 
     def knows(self, names: Names) -> bool:
@@ -78,10 +78,9 @@ class Comments:
 
     def body(self, code: int, data: bytes, trail: list[Any]) -> bytes:
         """Sentence and facts of a frame, in UTF-8."""
-        shape = code & SHAPE
-        return self.forms.body(shape, data, trail) or self.remembered(shape, data, trail)
+        return self.forms.sight(code & SHAPE).body(data, trail)
 
-    def remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:
+    def _remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:
         """The words of a frame without a form; the same object for frames with the same words."""
         key = shape, alike(data)
         # one to three, compared entry by entry: mostly the same objects

@@ -6,15 +6,18 @@ Must not know how frames are selected.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from emu.capture import captured, pcap, pcapng
 from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop, step
+from emu.capture.forms import Sight
 from emu.capture.interface import Interface
-from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, SHAPE, TIME
+from emu.capture.stretch import FLOW, INTERFACE, INTERFACE_SHIFT, SHAPE_AT, TIME
+from emu.collector import uncollected
 from emu.wire.captured import addresses, packet
 
 WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
@@ -45,25 +48,17 @@ def write(
 ) -> None:
     """Write the chosen frames (by number) as pcapng, with these interfaces and names; `force` replaces a file that emu
     did not write. Raises InputError."""
-    with pcapng.create(path, force=force) as writer:
+    with uncollected(), pcapng.create(path, force=force) as writer:
         numbers = {
             each.number: writer.interface(each.name, each.description, each.mac, each.addresses, _linktype(each))
             for each in shown
         }
         writer.names(names)
-        packets = _packets(source, chosen, numbers)
-        bare = {numbers[each.number] for each in shown if each.kind in WITHOUT_LINK}
-        writer.write_packets(_stripped(packets, bare) if bare else packets)
+        writer.write_commented(_commented(source, chosen, numbers, writer))
 
 
 def _linktype(interface: Interface) -> int:
     return pcapng.LINKTYPE_RAW if interface.kind in WITHOUT_LINK else pcapng.LINKTYPE_ETHERNET
-
-
-def _stripped(packets: Iterable[pcapng.Packet], bare: set[int]) -> Iterator[pcapng.Packet]:
-    """Without the Ethernet header that emu's frames have everywhere, for interfaces that have none."""
-    for interface, time_ns, data, flags, comment in packets:
-        yield interface, time_ns, packet(bytes(data)) if interface in bare else data, flags, comment
 
 
 def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:
@@ -94,27 +89,31 @@ def names_in(source: Source, chosen: Sequence[int]) -> dict[tuple[int, int], lis
     return {key: names for key, names in source.names.items() if key in seen}
 
 
-def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:
-    stories, body, remembered = source.stories, source.comments.forms.body, source.comments.remembered
-    # by shape: the number of the interface in the file, and epb_flags
-    places: dict[int, tuple[int, int]] = {}
+def _commented(
+    source: Source, chosen: Sequence[int], numbers: dict[int, int], writer: pcapng.Writer
+) -> Iterator[pcapng.Commented]:
+    """The chosen frames; `numbers` are those of the interfaces in the file."""
+    stories, forms = source.stories, source.comments.forms
+    # by shape: the interface in the file, what is around comments, what has the words, and whether frames there have no header of the link
+    places: dict[int, tuple[int, pcapng.Surrounded, Sight, bool]] = {}
     last, before, after = -1, b"", b""
     for part, indices in source.log.parts(chosen):
-        entries, first = part.entries, part.first
-        for begin, at, code, hop, index in part.rows(indices):
-            data, shape = entries[at], code & SHAPE
-            trail = entries[begin:at] if begin < at else _NO_TRAIL
-            words = body(shape, data, trail) or remembered(shape, data, trail)
-            flow = code >> FLOW_SHIFT
+        entries = part.entries
+        for begin, at, hop in part.rows(indices):
+            data, flow, shape = entries[at], entries[at + FLOW], entries[at + SHAPE_AT]
+            place = places.get(shape)
+            if place is None:
+                interface = source.interfaces[shape >> INTERFACE_SHIFT]
+                around, sight = writer.around(EPB_FLAGS[shape & LOW]), forms.sight(shape)
+                place = places[shape] = numbers[interface.number], around, sight, interface.kind in WITHOUT_LINK
+            number, around, sight, bare = place
+            words = sight.body(data, entries[begin:at] if begin < at else _NO_TRAIL)
             if flow != last:
                 last, (before, after) = flow, flow_hop(flow)
             ending = before + (_COUNTED[hop] if hop < COUNTED else b"%d" % hop) + after
-            story = stories.get(flow) if stories else None
-            stated = story(Captured(source, first + index)) if story is not None else None
-            if stated:
-                words = step(stated).encode() + words
-                ending = b"\n" + stated.encode() + ending
-            place = places.get(shape)
-            if place is None:
-                place = places[shape] = numbers[shape >> INTERFACE_SHIFT], EPB_FLAGS[shape & LOW]
-            yield place[0], entries[at + TIME], data, place[1], (words, ending)
+            if stories and flow in stories:
+                stated = stories[flow](Captured(source, part.first + bisect_left(part.positions, at)))
+                if stated:
+                    words = step(stated).encode() + words
+                    ending = b"\n" + stated.encode() + ending
+            yield number, around, entries[at + TIME], packet(data) if bare else data, words, ending

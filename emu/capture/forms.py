@@ -7,8 +7,9 @@ words depend on is in a form's key. Each place remembers which forms it uses wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol
 
 from emu.capture.blanks import Address, Blanks, has_blanks
@@ -38,8 +39,8 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-class _Headers(dict[Any, Form]):
-    """The forms of one role, by what words are chosen by in a frame's headers. `kept`: what is in the role's key by its identity."""
+class _Headers(dict[Any, tuple[Any, Form]]):
+    """The forms of one role, by what words are chosen by in a frame's headers, which are there, too. `kept`: what is in the role's key by its identity."""
 
     __slots__ = ("kept",)
 
@@ -61,19 +62,68 @@ class _Node(dict[Any, "_Node"]):
         self.addresses: dict[int, int] = {}
 
 
-class _Sight(dict[bytes, _Node]):
-    """What one interface sees one way, whose frames have the same `shape`: by destination MAC. `body` are the words about the last frame, with
-    its headers (`found`) and its trail."""
+class Sight(dict[bytes, _Node]):
+    """What one interface sees one way, whose frames have the same `shape`: by destination MAC. Of a frame that repeated it has the headers, the
+    trail and the words."""
 
-    __slots__ = ("body", "found", "trail", "known", "pairs", "parts", "place", "shape", "way")
+    __slots__ = (
+        "_form", "_forms", "_found", "_pairs", "_trail", "_values", "_words", "known", "parts", "place", "shape", "way",
+    )  # fmt: skip
 
-    def __init__(self, shape: int, place: Place, known: Known) -> None:
-        self.shape, self.way = shape, shape & ~(INTERFACE << INTERFACE_SHIFT)
-        self.place, self.known, self.pairs = place, known, known.pairs
+    def __init__(self, forms: Forms, shape: int, place: Place, known: Known) -> None:
+        self._forms, self.shape, self.way = forms, shape, shape & ~(INTERFACE << INTERFACE_SHIFT)
+        self.place, self.known, self._pairs = place, known, known.pairs
         self.parts: dict[bytes, Part] = {}
-        self.found: Ends | None = None
-        self.trail: list[Any] = []
-        self.body = b""
+        self._form: Filled | None = None  # of the last frame
+        self._values: Any = None
+        self._found: Ends | None = None
+        self._trail: list[Any] = []
+        self._words = b""
+
+    def body(self, data: bytes, trail: list[Any]) -> bytes:
+        """Sentence and facts of a frame."""
+        found = ends(data)
+        if found is None:
+            return self._forms.arp(self, data, trail)
+        if found == self._found and trail == self._trail:
+            return self._words
+        mac, _, length, rest, both, tcp = found
+        pair = self._pairs.get(both) or self.known.pair(both)
+        if pair is None:
+            return self._forms.other(self.shape, data, trail)
+        values, node, more = pair.values, self.get(mac), iter(trail)
+        if node is not None:
+            for each in more:
+                below = node.get(id(each))
+                if below is None:
+                    node, values = _moved(node, each, more, pair, self.known)
+                    break
+                node = below
+        if node is None or node.headers is None:
+            reached = self._forms.grown(self, mac, trail, pair)
+            if reached is None:
+                return self._forms.other(self.shape, data, trail)
+            node, values = reached
+        form = node.filled.get((length, rest, tcp, pair.kind))
+        if form is None:
+            header = length, rest, tcp, pair.kind
+            form = None if is_fragment(found) else self._forms.new(self, node, header, data, trail, values, pair)
+            if form is None:
+                return self._forms.other(self.shape, data, trail)
+        words = form.filled(values)
+        # kept only where frames repeat: of others it would be so much memory to read and write again
+        if form is not self._form:
+            self._form = form
+        elif values is not self._values:
+            self._values = values
+        else:
+            self._found, self._trail, self._words = found, trail, words
+        return words
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.clear()
+        self.parts.clear()
 
     def role(self, mac: bytes) -> Role:
         """A role that has the place already."""
@@ -90,7 +140,7 @@ class _Memory:
     """What is remembered. Much of it is by identity, so that a copy of a state begins anew."""
 
     def __init__(self) -> None:
-        self.sights: dict[int, _Sight] = {}
+        self.sights: dict[int, Sight] = {}
         self.known: dict[str, Known] = {}
         self.roles: dict[Any, _Headers] = {}
         self.nodes = 0
@@ -101,7 +151,7 @@ class _Memory:
 
 class Forms:
     """The forms of all `places`, which are by interface. `name` gives the name of an address or its text; `view` shows a frame to the words, and
-    `write` has them write about it."""
+    `write` has them write about it; `other` has the words of a frame without a form."""
 
     def __init__(
         self,
@@ -109,50 +159,28 @@ class Forms:
         name: Callable[[int], str],
         view: Callable[[int, bytes, list[Any]], View],
         write: Callable[[View], str],
+        other: Callable[[int, bytes, list[Any]], bytes],
     ) -> None:
-        self._places, self._name, self._view, self._write = places, name, view, write
+        self._places, self._name, self._view, self._write, self.other = places, name, view, write, other
         self._memory = _Memory()
 
-    def body(self, shape: int, data: bytes, trail: list[Any]) -> bytes | None:
-        """Sentence and facts of a frame; None: there is no form for its kind."""
-        sight = self._memory.sights.get(shape) or self._sight(shape)
-        found = ends(data)
+    def sight(self, shape: int) -> Sight:
+        """What has the words of frames of a shape."""
+        memory = self._memory
+        found = memory.sights.get(shape)
         if found is None:
-            return self._arp(sight, data, trail)
-        if found == sight.found and trail == sight.trail:
-            return sight.body
-        mac, _, length, rest, both, tcp = found
-        pair = sight.pairs.get(both) or sight.known.pair(both)
-        if pair is None:
-            return None
-        values = pair.values
-        node = sight.get(mac)
-        if node is not None:
-            for each in trail:
-                node = node.get(id(each))
-                if node is None:
-                    break
-        if node is None or node.headers is None:
-            reached = _reached(sight, mac, trail, pair) or self._grown(sight, mac, trail, pair)
-            if reached is None:
-                return None
-            node, values = reached
-        form = node.filled.get((length, rest, tcp, pair.kind))
-        if form is None:
-            if is_fragment(found):
-                return None
-            form = self._new(sight, node, (length, rest, tcp, pair.kind), data, trail, values, pair)
-            if form is None:
-                return None
-        sight.found, sight.trail = found, trail
-        body = sight.body = form.body if form.values is values else form.filled(values)
-        return body
+            place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]
+            known = memory.known.get(place.owner)
+            if known is None:
+                known = memory.known[place.owner] = Known(place.owner, self._name)
+            found = memory.sights[shape] = Sight(self, shape, place, known)
+        return found
 
-    def _arp(self, sight: _Sight, data: bytes, trail: list[Any]) -> bytes | None:
-        """Sentence and facts of an ARP frame; None: it is none, or has no form."""
+    def arp(self, sight: Sight, data: bytes, trail: list[Any]) -> bytes:
+        """Sentence and facts of an ARP frame, or of one that is no other with a form."""
         found = arp(data)
         if found is None:
-            return None
+            return self.other(sight.shape, data, trail)
         operation, src, dst = found
         node = sight.get(macs(data)[0])
         for each in trail:
@@ -160,27 +188,19 @@ class Forms:
                 break
             node = node.get(id(each))
         if node is None or node.headers is None:
-            grown = self._grown(sight, macs(data)[0], trail, None)
+            grown = self.grown(sight, macs(data)[0], trail, None)
             if grown is None:
-                return None
+                return self.other(sight.shape, data, trail)
             node = grown[0]
         known, places = sight.known, node.addresses
         source, target = known.addresses.get(src) or known.address(src), known.addresses.get(dst) or known.address(dst)
         header = operation, source[2], target[2], not src, not dst, src == dst, places.get(src), places.get(dst)
         values = source[0], source[1], target[0], target[1]
-        form = node.filled.get(header) or self._new(sight, node, header, data, trail, values, None)
-        return form.filled(values) if form is not None else None
+        form = node.filled.get(header) or self.new(sight, node, header, data, trail, values, None)
+        return form.filled(values) if form is not None else self.other(sight.shape, data, trail)
 
-    def _sight(self, shape: int) -> _Sight:
-        place, memory = self._places[shape >> INTERFACE_SHIFT & INTERFACE], self._memory
-        known = memory.known.get(place.owner)
-        if known is None:
-            known = memory.known[place.owner] = Known(place.owner, self._name)
-        sight = memory.sights[shape] = _Sight(shape, place, known)
-        return sight
-
-    def _grown(
-        self, sight: _Sight, mac: bytes, trail: list[Any], pair: Pair | None
+    def grown(
+        self, sight: Sight, mac: bytes, trail: list[Any], pair: Pair | None
     ) -> tuple[_Node, tuple[bytes, ...]] | None:
         """A node that is new, and the values of a frame there; None: words about its trail are no form."""
         found = tokens(trail, pair, sight.known)
@@ -206,24 +226,26 @@ class Forms:
         memory.nodes += 1
         if memory.nodes >= NODES:
             memory.nodes = 0
-            memory.sights.clear()
+            for sight in memory.sights.values():
+                sight.forget()
 
-    def _new(
-        self, sight: _Sight, node: _Node, header: Any, data: bytes, trail: list[Any], values: Any, pair: Pair | None
+    def new(
+        self, sight: Sight, node: _Node, header: Any, data: bytes, trail: list[Any], values: Any, pair: Pair | None
     ) -> Filled | None:
         """The form of a frame that its node has not yet."""
         headers = node.headers
         assert headers is not None
-        form = headers.get(header)
-        if form is None:
+        found = headers.get(header)
+        if found is None:
             form = self._made(sight, data, trail, values, pair)
             if form is None:
                 return None
-            headers[header] = form
+            found = headers[header] = header, form
+        header, form = found  # one object for all places
         filled = node.filled[header] = Filled(form, node.tail)
         return filled
 
-    def _headers(self, sight: _Sight, role: Role) -> _Headers:
+    def _headers(self, sight: Sight, role: Role) -> _Headers:
         """The forms of a role."""
         roles, key = self._memory.roles, role.chosen_by(sight.way)
         found = roles.get(key)
@@ -233,7 +255,7 @@ class Forms:
             found = roles[key] = _Headers(role.kept)
         return found
 
-    def _made(self, sight: _Sight, data: bytes, trail: list[Any], values: Any, pair: Pair | None) -> Form | None:
+    def _made(self, sight: Sight, data: bytes, trail: list[Any], values: Any, pair: Pair | None) -> Form | None:
         """The form of a frame's words; None: there is none."""
         view = self._view(sight.shape, data, trail)
         plain = self._write(view)
@@ -258,7 +280,7 @@ class Forms:
         return form if form.filled((*values, *role.values)) == plain.encode() else None
 
 
-def _role(sight: _Sight, mac: bytes, trail: list[Any], made: list[Any]) -> Role:
+def _role(sight: Sight, mac: bytes, trail: list[Any], made: list[Any]) -> Role:
     """The role of frames to a MAC with a trail, of which these tokens were made."""
     role = sight.role(mac)
     for token, each in zip(made, trail, strict=True):
@@ -269,40 +291,39 @@ def _role(sight: _Sight, mac: bytes, trail: list[Any], made: list[Any]) -> Role:
     return role
 
 
-def _reached(sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_Node, tuple[bytes, ...]] | None:
-    """The node of a trail in which something moves, and the values of a frame there. None: there is none yet, or several connections or facts
-    of NAT move."""
-    node = sight.get(mac)
-    if node is None:
-        return None
+def _moved(
+    node: _Node, first: Any, more: Iterator[Any], pair: Pair, known: Known
+) -> tuple[_Node | None, tuple[bytes, ...]]:
+    """The node behind one where a trail goes on with `first`, which moves, and `more`; and the values of a frame there. None: there is no node yet,
+    or several connections or facts of NAT move."""
     values, conn, natted = pair.values, None, False
-    for each in trail:
+    for each in chain((first,), more):
         below = node.get(id(each))
         if below is None:
             kind = each.__class__
             if kind is Tracked:
                 if each.conn is None:
-                    return None
+                    return None, values
                 if conn is None:
                     conn = each.conn
                     values = pair.tracked if conn is pair.conn else tracked(pair, conn)
                 elif each.conn is not conn and each.conn != conn:
-                    return None
+                    return None, values
                 below = node.get((each.state, each.new))
             elif kind is Natted:
                 if natted or each.conn is None or (conn is not None and each.conn is not conn and each.conn != conn):
-                    return None
+                    return None, values
                 natted = True
-                more = pair.natted.get(id(each)) or added(each, pair, sight.known)
-                values = more.alone if conn is None else (*values, *more.values)
+                fact = pair.natted.get(id(each)) or added(each, pair, known)
+                values = fact.alone if conn is None else (*values, *fact.values)
                 conn = each.conn
-                below = node.get(more.token)
+                below = node.get(fact.token)
             elif kind in PASSING:
                 below = node.get(each)
             if below is None:
-                return None
+                return None, values
         node = below
-    return (node, values) if node.headers is not None else None
+    return node, values
 
 
 def _called(name: Callable[[int], str]) -> Callable[[int], str]:

@@ -32,19 +32,8 @@ class Pair:
         self.conn: Any = None
         self.tracked: tuple[bytes, ...] = ()
         first, second = b"%d" % sport, b"%d" % dport
-        source_where, target_where = where(source[1], first), where(target[1], second)
-        self.values: tuple[bytes, ...] = (
-            first, second, source[0], source[1], target[0], target[1], source_where, target_where,
-            called(source[0], source_where), called(target[0], target_where), where(target[0], second),
-        )  # fmt: skip
-
-
-def where(text: bytes, port: bytes) -> bytes:
-    return text + b":" + port
-
-
-def called(name: bytes, place: bytes) -> bytes:
-    return name + b" (" + place + b")"
+        called = target[0] + b":" + second
+        self.values: tuple[bytes, ...] = first, second, source[0], source[1], target[0], target[1], called
 
 
 class Known:
@@ -74,5 +63,7 @@ class Known:
             return None
         if len(self.pairs) >= PAIRS:
             self.pairs.clear()
-        found = self.pairs[ends] = Pair(src, dst, sport, dport, self.address(src), self.address(dst))
+        known = self.addresses
+        source, target = known.get(src) or self.address(src), known.get(dst) or self.address(dst)
+        found = self.pairs[ends] = Pair(src, dst, sport, dport, source, target)
         return found

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu.capture.blanks import Blanks
-from emu.capture.known import Known, Pair, called, where
+from emu.capture.known import Known, Pair
 from emu.capture.roles import FIELDS, PASSING
 from emu.capture.view import View
 from emu.kernel.net.fib_semantics import Route
@@ -24,13 +24,14 @@ SAME, EQUAL, NONE = 1, 2, 3  # entries are known by their identity or by their v
 _HOW: dict[type, int] = {kind: EQUAL if kind in PASSING else SAME for kind in (*FIELDS, Route)}
 
 
-class Added(NamedTuple):
-    """What a fact of NAT adds to a pair: a token; values; and all values of a trail with no other fact that moves."""
+class Added:
+    """What a fact of NAT adds to a pair: a token; values; and all values of a trail with no other fact that moves (`alone`). The fact is kept
+    alive, as it is known by its identity."""
 
-    fact: Natted
-    token: Any
-    values: tuple[bytes, ...]
-    alone: tuple[bytes, ...]
+    __slots__ = ("_fact", "alone", "token", "values")
+
+    def __init__(self, fact: Natted, token: Any, values: tuple[bytes, ...], alone: tuple[bytes, ...]) -> None:
+        self._fact, self.token, self.values, self.alone = fact, token, values, alone
 
 
 def tokens(trail: Sequence[Any], pair: Pair | None, known: Known) -> tuple[list[Any], tuple[bytes, ...]] | None:
@@ -52,7 +53,7 @@ def tokens(trail: Sequence[Any], pair: Pair | None, known: Known) -> tuple[list[
             if how == NONE:
                 return None
             made.append(id(each) if how == SAME else each)
-    return made, tuple(values)
+    return made, pair.values if pair is not None and len(values) == len(pair.values) else tuple(values)
 
 
 def tracked(pair: Pair, conn: Any) -> tuple[bytes, ...]:
@@ -76,10 +77,10 @@ def added(fact: Natted, pair: Pair, known: Known) -> Added:
     moving = Moving(pair)
     values: list[bytes] = []
     token = moving.natted(fact, known, values)
-    alone = *pair.values, *values, _name(fact.conn)
+    found = Added(fact, (*token, 0), tuple(values), (*pair.values, *values, _name(fact.conn)))
     if len(pair.natted) >= NATTED:
         pair.natted.clear()
-    found = pair.natted[id(fact)] = Added(fact, (*token, 0), tuple(values), alone)
+    pair.natted[id(fact)] = found
     return found
 
 
@@ -95,7 +96,6 @@ class Moving:
         """The places of both halves among these addresses and ports, and what words are chosen by of new ones, whose values are added."""
         key: list[Any] = [fact.kind]
         for address, port in (fact.before, fact.after):
-            named = None
             if address not in self.addresses:
                 self.addresses.append(address)
                 named = known.address(address)
@@ -105,9 +105,6 @@ class Moving:
                 self.ports.append(port)
                 values.append(b"%d" % port)
                 key.append(not port)
-            if named is not None:
-                place = where(named[1], b"%d" % port)
-                values += place, called(named[0], place)
             key += self.addresses.index(address), self.ports.index(port)
         return tuple(key)
 
@@ -149,21 +146,14 @@ def blanked(view: View, blanks: Blanks) -> Blanked:
     src, dst = blanks.address(packet.src, name(packet.src)), blanks.address(packet.dst, name(packet.dst))
     addresses: dict[int, Any] = {packet.src: src, packet.dst: dst}
     conns: dict[int, _Conn] = {}
-    source, target = f"{src.text}:{sport}", f"{dst.text}:{dport}"
-    for printed in (source, target, f"{src.called} ({source})", f"{dst.called} ({target})", f"{dst.called}:{dport}"):
-        blanks.joined(printed)
+    blanks.joined(f"{dst.called}:{dport}")  # in most words
 
     def half(pair: tuple[int, int]) -> tuple[Any, Any]:
         address, port = pair
-        new = address not in addresses
-        if new:
+        if address not in addresses:
             addresses[address] = blanks.address(address, name(address))
         if port not in ports:
             ports[port] = blanks.number(port)
-        if new:
-            place = f"{addresses[address].text}:{ports[port]}"
-            blanks.joined(place)
-            blanks.joined(f"{addresses[address].called} ({place})")
         return addresses[address], ports[port]
 
     def conn(each: Any) -> Any:

@@ -29,10 +29,11 @@ HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", f"emu {VERSION}"
 INBOUND, OUTBOUND = 1, 2
 UNICAST, MULTICAST, BROADCAST, PROMISCUOUS = (kind << 2 for kind in (1, 2, 3, 4))
 
-# A frame's comment: a text, or two parts in UTF-8, the first of which many frames share.
-Comment = str | bytes | tuple[bytes, bytes] | None
+Comment = str | bytes | None  # of a frame; bytes are UTF-8
 # One captured frame: interface, virtual time in ns, the bytes, epb_flags (0: none), comment.
 Packet = tuple[int, int, bytes | bytearray, int, Comment]
+# The same with a comment in two parts: interface, what is around comments (`Writer.around`), virtual time in ns, the bytes, both parts in UTF-8.
+Commented = tuple[int, "Surrounded", int, bytes, bytes, bytes]
 
 _OPT_COMMENT, _EPB_FLAGS = 1, 2
 _SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
@@ -41,13 +42,15 @@ _NRB_IPV4 = 1
 _CACHED = 1 << 16
 _join, _head, _word = b"".join, Struct("<7I").pack, Struct("<I").pack
 _PADDING = b"", bytes(3), bytes(2), bytes(1)
-_CHUNK, _LOW = 1 << 20, 0xFFFFFFFF
+_CHUNK, _LOW, _LONGEST = 1 << 17, 0xFFFFFFFF, 0xFFFF
+_NEVER_NS = 1 << 63  # no frame's time
+_PARTS = 96  # of blocks that are joined at once
 
 
 class Writer:
     """Writes one section to `file`; interfaces and names come before the packets that need them.
 
-    Packets are buffered until a mebibyte is full or `flush` is called; `create` calls it at its end.
+    Packets are buffered until 128 KiB are full or `flush` is called; `create` calls it at its end.
     """
 
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
@@ -56,9 +59,9 @@ class Writer:
         self._buffer = BytesIO()
         self._pending = 0  # bytes in it, about
         self._interfaces = 0
-        # By epb_flags, then by comment: the encoded options. By length, flags and size: what is around a comment.
+        # By epb_flags, then by comment: the encoded options.
         self._options: dict[int, dict[str | bytes | None, bytes]] = {}
-        self._around: dict[int, tuple[int, bytes, bytes]] = {}
+        self._around: dict[int, Surrounded] = {}
         options = (_SHB_HARDWARE, HARDWARE), (_SHB_OS, SYSTEM), (_SHB_USERAPPL, APPLICATION)
         body = pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + b"".join(_option(code, text.encode()) for code, text in options)
         self._block(0x0A0D0D0A, body + _END)
@@ -105,64 +108,76 @@ class Writer:
 
     def write_packets(self, packets: Iterable[Packet]) -> None:
         """Write many frames, faster than one by one. Each is a `Packet` with an interface number from `interface`."""
-        interfaces, known, around = self._interfaces, self._options, self._around
+        interfaces, known = self._interfaces, self._options
         buffer, pending = self._buffer, self._pending
-        write, high, start_ns = buffer.write, 0, 0
+        write, high, start_ns = buffer.write, 0, _NEVER_NS
         for interface, time_ns, data, flags, comment in packets:
             if interface >= interfaces:
                 raise ValueError(f"interface {interface} was not announced")
             low = time_ns - start_ns
-            if not high or not 0 <= low <= _LOW:  # a new one each 4.3 s
+            if not 0 <= low <= _LOW:  # a new one each 4.3 s
                 high = time_ns + self.epoch_ns >> 32
                 start_ns = (high << 32) - self.epoch_ns
                 low = time_ns - start_ns
             length = len(data)
-            if comment.__class__ is tuple and (size := len(comment[0]) + len(comment[1])) <= 0xFFFF:
-                try:
-                    total, before, after = around[length << 48 | flags << 16 | size]
-                except KeyError:
-                    total, before, after = self._surround(length, flags, size)
-                head = _head(6, total, interface, high, low, length, length)
-                write(_join((head, data, before, comment[0], comment[1], after)))
-            else:
-                one = _join(comment) if isinstance(comment, tuple) else comment
-                try:
-                    options = known[flags][one]
-                except KeyError:
-                    options = self._encode(flags, one)
-                total = 32 + (length + 3 & ~3) + len(options)
-                head = _head(6, total, interface, high, low, length, length)
-                write(_join((head, data, _PADDING[length & 3], options, _word(total))))
+            try:
+                options = known[flags][comment]
+            except KeyError:
+                options = self._encode(flags, comment)
+            total = 32 + (length + 3 & ~3) + len(options)
+            head = _head(6, total, interface, high, low, length, length)
+            write(_join((head, data, _PADDING[length & 3], options, _word(total))))
             pending += total
             if pending > _CHUNK:
-                self._file.write(buffer.getvalue())
-                buffer.seek(0)
-                buffer.truncate()
+                self._spill()
                 pending = 0
         self._pending = pending
 
+    def around(self, flags: int) -> Surrounded:
+        """What is around the comments of frames with these epb_flags, for `Commented`."""
+        found = self._around.get(flags)
+        if found is None:
+            found = self._around[flags] = Surrounded(_option(_EPB_FLAGS, pack("<I", flags)) if flags else b"")
+        return found
+
+    def write_commented(self, frames: Iterable[Commented]) -> None:
+        """Write many frames with comments. Each is a `Commented` with an interface number from `interface`."""
+        pending, high, start_ns = self._pending, 0, _NEVER_NS
+        parts: list[bytes] = []
+        for interface, around, time_ns, data, words, ending in frames:
+            low = time_ns - start_ns
+            if not 0 <= low <= _LOW:
+                high = time_ns + self.epoch_ns >> 32
+                start_ns = (high << 32) - self.epoch_ns
+                low = time_ns - start_ns
+            length, size = len(data), len(words) + len(ending)
+            if size > _LONGEST:
+                words, ending = _cut(words + ending), b""
+                size = len(words)
+            total, before, after = around.get(length << 16 | size) or around.made(length, size)
+            parts += _head(6, total, interface, high, low, length, length), data, before, words, ending, after
+            if len(parts) >= _PARTS:
+                pending += self._buffer.write(_join(parts))
+                parts.clear()
+                if pending > _CHUNK:
+                    self._spill()
+                    pending = 0
+        self._pending = pending + self._buffer.write(_join(parts))
+
     def flush(self) -> None:
         """Write what is buffered to the file."""
+        self._spill()
+        self._pending = 0
+        self._file.flush()
+
+    def _spill(self) -> None:
         self._file.write(self._buffer.getvalue())
         self._buffer.seek(0)
         self._buffer.truncate()
-        self._pending = 0
-        self._file.flush()
 
     def _block(self, kind: int, body: bytes) -> None:
         total = len(body) + 12
         self._buffer.write(pack("<II", kind, total) + body + pack("<I", total))
-
-    def _surround(self, length: int, flags: int, size: int) -> tuple[int, bytes, bytes]:
-        """Of a block with a frame of this length and a comment of this size: its length, and what stands between the two and behind the comment."""
-        before = _PADDING[length & 3] + pack("<HH", _OPT_COMMENT, size)
-        option = _option(_EPB_FLAGS, pack("<I", flags)) if flags else b""
-        after = bytes(-size % 4) + option + _END
-        total = 32 + length + len(before) + size + len(after)
-        if len(self._around) >= _CACHED:
-            self._around.clear()
-        found = self._around[length << 48 | flags << 16 | size] = total, before, after + _word(total)
-        return found
 
     def _encode(self, flags: int, comment: str | bytes | None) -> bytes:
         """The options of a packet block, cached."""
@@ -178,6 +193,26 @@ class Writer:
             known.clear()
         known[comment] = options
         return options
+
+
+class Surrounded(dict[int, tuple[int, bytes, bytes]]):
+    """Of blocks with the same flags (`flags` is their option), by a frame's length << 16 and its comment's: a block's length, and what stands in it
+    before and behind the comment."""
+
+    __slots__ = ("_flags",)
+
+    def __init__(self, flags: bytes) -> None:
+        self._flags = flags
+
+    def made(self, length: int, size: int) -> tuple[int, bytes, bytes]:
+        """For a frame of this length and a comment of this size, bytes."""
+        before = _PADDING[length & 3] + pack("<HH", _OPT_COMMENT, size)
+        after = bytes(-size % 4) + self._flags + _END
+        total = 32 + length + len(before) + size + len(after)
+        if len(self) >= _CACHED:
+            self.clear()
+        found = self[length << 16 | size] = total, before, after + _word(total)
+        return found
 
 
 @contextmanager
@@ -223,6 +258,9 @@ _END = bytes(4)
 
 def _option(code: int, value: bytes) -> bytes:
     """An option (or a name record, which has the same form), padded to 32 bits; a text that is too long is cut at a character."""
-    if len(value) > 0xFFFF:
-        value = value[:0xFFFF].decode(errors="ignore").encode()
+    value = _cut(value)
     return pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def _cut(value: bytes) -> bytes:
+    return value if len(value) <= _LONGEST else value[:_LONGEST].decode(errors="ignore").encode()

@@ -27,17 +27,17 @@ class Stretch:
         self.first, self.entries = first, entries
         self.positions, self.codes, self.hops = array("q"), array("q"), array("q")
 
-    def rows(self, indices: Sequence[int]) -> Iterable[tuple[int, int, int, int, int]]:
-        """Of each of these frames, ascending: where its trail begins and its bytes lie in the entries, its code, its hop, its index."""
+    def rows(self, indices: Sequence[int]) -> Iterable[tuple[int, int, int]]:
+        """Of each of these frames, ascending: where its trail begins and its bytes lie in the entries, and its hop."""
         if not indices:
             return ()
-        positions, codes, hops = self.positions, self.codes, self.hops
+        positions, hops = self.positions, self.hops
         begin, end = indices[0], indices[-1] + 1
         if end - begin > len(indices):
-            return ((positions[at - 1] + RECORD if at else 0, positions[at], codes[at], hops[at], at) for at in indices)
+            return ((positions[at - 1] + RECORD if at else 0, positions[at], hops[at]) for at in indices)
         before = [positions[begin - 1] + RECORD if begin else 0]
         before += [at + RECORD for at in positions[begin : end - 1]]
-        return zip(before, positions[begin:end], codes[begin:end], hops[begin:end], indices, strict=True)
+        return zip(before, positions[begin:end], hops[begin:end], strict=True)
 
     def frames(self, indices: Sequence[int]) -> list[bytes]:
         """The bytes of these frames."""

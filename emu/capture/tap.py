@@ -101,22 +101,30 @@ class Log:
     def index(self) -> int:
         """Number the frames since the last call; gives how many frames there are in all."""
         part, flows = self.open, self.flows
-        entries, positions, codes, hops = part.entries, part.positions, part.codes, part.hops
-        earlier = None if self.spool is None else self.spool.counts
-        start = positions[-1] + RECORD if positions else 0
-        number = part.first + len(positions)
-        # no trail entry is bytes; what is numbered already is not looked at again
-        found = [at for at, each in enumerate(entries[start:] if start else entries, start) if each.__class__ is bytes]
-        positions.extend(found)
-        for at in found:
+        entries, positions = part.entries, part.positions
+        add_position, add_code, add_hop = positions.append, part.codes.append, part.hops.append
+        at, end = positions[-1] + RECORD if positions else 0, len(entries)
+        number, last, high, hop = part.first + len(positions), -1, 0, 0
+        while at < end:
+            if entries[at].__class__ is not bytes:  # no entry of a trail is
+                at += 1
+                continue
             flow = entries[at + FLOW]
-            codes.append(flow << FLOW_SHIFT | entries[at + SHAPE_AT])
-            frames = flows.get(flow)
-            if frames is None:
-                frames = flows[flow] = array("q")
-            frames.append(number)
-            hops.append(len(frames) if earlier is None else len(frames) + earlier[flow])
+            if flow != last:  # mostly it is the one before
+                last, high = flow, flow << FLOW_SHIFT
+                frames = flows.get(flow)
+                if frames is None:
+                    frames = flows[flow] = array("q")
+                add_number, hop = frames.append, len(frames)
+                if self.spool is not None:
+                    hop += self.spool.counts[flow]
+            hop += 1
+            add_position(at)
+            add_code(high | entries[at + SHAPE_AT])
+            add_hop(hop)
+            add_number(number)
             number += 1
+            at += RECORD
         return number
 
     # -- frames by number: all of them must be numbered ------------------------------------------------

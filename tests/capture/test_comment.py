@@ -72,6 +72,9 @@ def test_alike_frames_share_their_words() -> None:
         / TCP(sport=40001, dport=80, flags="S", seq=7)
     )
     assert first != again
+    known = [words.body(1 << 28 | OUT, first, [DEFAULT]) for _ in range(3)]  # from the third on they are remembered
+    assert len({*known}) == 1
+    assert known[2] is words.body(1 << 28 | OUT, first, [DEFAULT])
     assert words.body(1 << 28 | OUT, first, [DEFAULT]) is words.body(2 << 28 | OUT, again, [DEFAULT])
     for code, data, entries in (
         (OUT, first, [ON_LINK]),

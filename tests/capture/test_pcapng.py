@@ -170,12 +170,13 @@ def test_analysis_keeps_interfaces_apart(tshark: Tshark, tmp_path: Path) -> None
 
 
 DATA = st.binary(min_size=14, max_size=100)
+FLAGS = [0, OUTBOUND, INBOUND | UNICAST, INBOUND | PROMISCUOUS]
 PACKETS = st.lists(
     st.tuples(
         st.integers(0, 1),
         st.integers(0, 1 << 62),
         DATA | DATA.map(bytearray),
-        st.sampled_from([0, OUTBOUND, INBOUND | UNICAST, INBOUND | PROMISCUOUS]),
+        st.sampled_from(FLAGS),
         st.none() | st.text(max_size=40) | st.sampled_from([b"", b"again", b"again and again"]),
     ),
     max_size=20,
@@ -229,6 +230,31 @@ def test_one_by_one_and_in_bulk_are_the_same_bytes(packets: list[Packet]) -> Non
         writer.packet(*packet)
     writer.flush()
     assert file.getvalue() == written(packets)
+
+
+WORDS = st.binary(max_size=40) | st.sampled_from([b"", b"again", "ü".encode() * 40_000])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from(FLAGS), st.integers(0, 1 << 62), DATA, WORDS, WORDS),
+        max_size=40,
+    )
+)
+def test_a_comment_in_two_parts_is_the_same_bytes(frames: list[tuple[int, int, int, bytes, bytes, bytes]]) -> None:
+    file = io.BytesIO()
+    writer = Writer(file, epoch_ns=0)
+    writer.interface("a")
+    writer.interface("b")
+    half = len(frames) // 2
+    for some in (frames[:half], frames[half:]):
+        writer.write_commented(
+            [(interface, writer.around(flags), *rest) for interface, flags, *rest in some]  # type: ignore[misc]
+        )
+    writer.flush()
+    assert file.getvalue() == written(
+        [(interface, time_ns, data, flags, one + two) for interface, flags, time_ns, data, one, two in frames]
+    )
 
 
 def test_a_comment_too_long_is_cut_at_a_character(tshark: Tshark, tmp_path: Path) -> None:
