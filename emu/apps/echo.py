@@ -1,5 +1,6 @@
 """echo: sends back what it receives (RFC 862); on TCP until the peer closes, then it closes too.
 
+A datagram from the server's own port number is not answered: two echo servers, or one and itself, would never end (CERT CA-1996-01).
 Must not know who its clients are.
 """
 
@@ -19,11 +20,20 @@ class Echo:
         connection.close()
 
 
+class EchoServer(UdpServer):
+    """Sends each datagram back, unless it may be another server's answer."""
+
+    def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+        """A datagram of a flow came. Raises SocketError."""
+        if peer[1] != self.socket.port:
+            self.send(data, peer, flow)
+
+
 @apps.add("echo")
 def echo(net: Host, port: int, protocol: str, name: str) -> Running:
     """TCP and UDP."""
     if protocol == "TCP":
         return TcpServer(net, port, Echo)
     if protocol == "UDP":
-        return UdpServer(net, port, lambda data: data)
+        return EchoServer(net, port, lambda data: data)
     raise refuse_protocol("echo", protocol, "TCP", "UDP")

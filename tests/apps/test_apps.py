@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from emu import craft
 from emu.apps import APP_DELAY_NS, apps, start
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError, SocketError
@@ -71,6 +72,20 @@ def test_data_that_came_before_accept_is_answered(cable: tuple[Netns, Netns]) ->
     socket.send(b"early")  # the server has not even accepted
     wait(client)
     assert socket.recv() == b"early"
+
+
+@pytest.mark.parametrize(("itself", "delivered"), [(True, (0, 1)), (False, (1, 2))])  # the second with ARP
+def test_echo_servers_do_not_answer_each_other_for_ever(
+    cable: tuple[Netns, Netns], itself: bool, delivered: tuple[int, int]
+) -> None:
+    client, server = cable
+    for net in cable:
+        start("echo", net, 7, "UDP")
+    source = SERVER if itself else "10.0.0.1"
+    sender = server if itself else client
+    sender.sockets.send_packet(craft.expression(f"IP(src='{source}', dst='{SERVER}')/UDP(sport=7, dport=7)/'x'"))
+    wait(client, SECOND)
+    assert (client.delivered, server.delivered) == delivered
 
 
 def test_apps_act_later_than_they_are_woken(cable: tuple[Netns, Netns]) -> None:
