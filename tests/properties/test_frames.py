@@ -225,8 +225,10 @@ def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data:
     frag = wire.IP_DF if df else 0
     template = templates.ECHO_REQUEST if df else templates.ECHO_REPLY
     made = icmp.build(template, src, dst, kind, 0, ident << 16 | seq, data, frag=frag, **n, **REST)
-    same(made, head(src, dst, **n, flags="DF" if df else "") / ICMP(type=kind, id=ident, seq=seq) / data)
-    assert icmp.checksum_ok(made)
+    zeros = not df and not ident | seq and not any(data)  # Linux writes the sum of zeros so that no receiver takes it
+    wanted = ICMP(type=kind, id=ident, seq=seq, **({"chksum": 0} if zeros else {}))
+    same(made, head(src, dst, **n, flags="DF" if df else "") / wanted / data)
+    assert made.valid is icmp.checksum_ok(made) is not zeros
 
 
 @given(

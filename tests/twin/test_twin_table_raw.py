@@ -45,6 +45,7 @@ ROWS: dict[str, dict[str, str]] = {
     "odd-messages": {
         "steps": send("IP(dst='255.255.255.255')/ICMP(type=42, code=1)")
         + send("IP(dst='224.0.0.1')/ICMP(type=255)", frm="node/node-1")
+        + send("IP(dst='255.255.255.255')/ICMP(type=255, chksum=1)")
         + send("IP(dst='10.244.2.2')/ICMP(type=42)")
         + send("IP(dst='10.244.2.2')/ICMP(type=43)")
         + send("IP(dst='10.244.2.2')/ICMP(type=44)")

@@ -16,6 +16,7 @@ from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.multicast import FIRST_GROUP, TO_MANY, is_member
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING
+from emu.wire import ipv4
 from emu.wire.addr import ZERO_MAC, ip4_kind, is_loopback
 from emu.wire.frame import AF_INET, LOOPBACK, Frame
 from emu.wire.rewrite import set_ethernet
@@ -142,6 +143,9 @@ def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> st
         copy = frame.clone()
         if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
             copy.indev, copy.pkt_type, copy.sock = device, LOOPBACK, None
+            copy.valid = (
+                copy.valid or ipv4.check(copy) is None
+            )  # dev_loopback_xmit: the checksum of the payload is not asked
             net.clock.enqueue((device.deliver, copy))
         if route.kind == "multicast" and not frame.ttl:
             net.drop(frame, "NOT_SPECIFIED", route)  # a TTL of 0 does not leave the host
