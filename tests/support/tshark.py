@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import defaultdict
@@ -31,6 +32,23 @@ JUDGED = (  # the fields that a capture is judged by
     *("_ws.expert.severity", "_ws.expert.message", "icmp.type", *STATUS),
 )
 RAW = 101  # LINKTYPE_RAW: no header before IP, as on tunl0
+
+# Listeners are made when a file is opened: by then the fields of all scripts are known
+LISTENERS = """
+local late, filters, found = Proto("late", "Many display filters"), { %s }, {}
+function late.init()
+    for number, filter in ipairs(#found == 0 and filters or {}) do
+        local listener, own = Listener.new("frame", filter), {}
+        found[number] = own
+        function listener.packet(pinfo) own[#own + 1] = pinfo.number end
+        function listener.draw()
+            if number == #filters then
+                for each, numbers in ipairs(found) do print("filter " .. each .. ":" .. table.concat(numbers, " ")) end
+            end
+        end
+    end
+end
+"""
 
 Fields = dict[str, list[str]]
 
@@ -72,6 +90,18 @@ class Tshark:
             arguments += ["-Y", where]
         frames = json.loads(self.run("tshark", *arguments) or "[]")
         return [{field: frame["_source"]["layers"].get(field, []) for field in fields} for frame in frames]
+
+    def found(self, path: Path, filters: Sequence[str], *options: str) -> dict[str, list[int]]:
+        """The numbers of the frames that each display filter finds, by one tshark; `options` go to it."""
+        with NamedTemporaryFile("w", dir=self.home, suffix=".lua") as script:
+            script.write(LISTENERS % ", ".join(f"[==[{each}]==]" for each in filters))
+            script.flush()
+            printed = self.run(
+                "tshark", "-X", f"lua_script:{script.name}", "-r", path, *options, "-T", "fields", "-e", "frame.ignored"
+            )
+        numbers = re.findall(r"^filter (\d+):(.*)$", printed, re.M)
+        assert [int(number) for number, _ in numbers] == [*range(1, len(filters) + 1)], printed[-1000:]
+        return {each: [*map(int, found.split())] for each, (_, found) in zip(filters, numbers, strict=True)}
 
     def problems(self, path: Path, *, commented: bool = True) -> list[str]:
         """What is wrong with a capture, a line each: empty, malformed, bad checksums, no interface name, no comment.
