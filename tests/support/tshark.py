@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,24 +111,24 @@ class Tshark:
         """
         return problems(self.read(path, *JUDGED, prefs=APART), commented=commented)
 
-    def problems_of(self, paths: Sequence[Path]) -> dict[str, list[str]]:
-        """`problems` of several captures by their names. Starting tshark costs more than what it reads: one reads all of them, joined.
+    def problems_of(self, paths: Sequence[Path]) -> dict[Path, list[str]]:
+        """`problems` of several captures. Starting tshark costs more than what it reads: one reads all of them, joined.
         capinfos reads each as it is."""
         counted = dict(line.rsplit("\t", 1) for line in self.run("capinfos", "-T", "-r", "-c", *paths).splitlines())
         whole, counts = joined([path.read_bytes() for path in paths])
         assert counted == {str(path): str(count) for path, count in zip(paths, counts, strict=True)}
         frames = self._read_joined(whole, *JUDGED, prefs=APART)
-        return {path.name: problems(own) for path, own in zip(paths, apart(frames, counts), strict=True)}
+        return {path: problems(own) for path, own in zip(paths, apart(frames, counts), strict=True)}
 
     def analysis(self, path: Path) -> dict[str, list[str]]:
         """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: its text", in order.
 
         Interfaces without an entry are absent. Frame numbers are those of the whole file.
         """
-        return self.analysis_of([path])[path.name]
+        return self.analysis_of([path])[path]
 
-    def analysis_of(self, paths: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
-        """`analysis` of several captures by their names, by one tshark."""
+    def analysis_of(self, paths: Sequence[Path]) -> dict[Path, dict[str, list[str]]]:
+        """`analysis` of several captures, by one tshark."""
         whole, counts = joined([path.read_bytes() for path in paths])
         frames = self._read_joined(
             interfaces_apart(whole),
@@ -136,14 +137,14 @@ class Tshark:
             options=["--disable-protocol", "vxlan"],
             prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
         )
-        found: dict[str, dict[str, list[str]]] = {}
+        found: dict[Path, dict[str, list[str]]] = {}
         for path, own in zip(paths, apart(frames, counts), strict=True):
             entries: defaultdict[str, list[str]] = defaultdict(list)
             for frame in own:
                 entries[frame["frame.interface_name"][0]] += [
                     f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
                 ]
-            found[path.name] = dict(entries)
+            found[path] = dict(entries)
         return found
 
     def _read_joined(
@@ -182,10 +183,11 @@ def problems(frames: list[Fields], *, commented: bool = True) -> list[str]:
 
 def apart(frames: list[Fields], counts: list[int]) -> Iterator[list[Fields]]:
     """The frames of each file out of those of the joined one, with the numbers that they have in their own."""
+    numbers = [int(frame["frame.number"][0]) for frame in frames]
     begin = 0
     for count in counts:
-        own = [frame for frame in frames if begin < int(frame["frame.number"][0]) <= begin + count]
-        yield [{**frame, "frame.number": [str(int(frame["frame.number"][0]) - begin)]} for frame in own]
+        own = range(bisect_right(numbers, begin), bisect_right(numbers, begin + count))
+        yield [{**frames[at], "frame.number": [str(numbers[at] - begin)]} for at in own]
         begin += count
 
 
