@@ -28,7 +28,7 @@ from emu.twin.space import Space, TwinError, check_name
 from emu.twin.sysctls import Unset
 from emu.twin.wired import Wired
 
-SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
+SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8946, 0x8913, 0x8914, 1, 0x40
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 AGEING_CS = 30000  # a bridge's own default
@@ -285,8 +285,7 @@ class Mirror:
             space.run("bridge", "fdb", "append", *entry.split(" "))
         gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
-        space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])
-        ups = []
+        ups = [["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses]
         for name, link in new.links.items():
             if link.up != (name in old.links and old.links[name].up):
                 ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
@@ -328,6 +327,7 @@ class Mirror:
         idle = {port.device for port in picture.ports if not picture.links[port.bridge].up}
         alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
         deadline = time.monotonic() + LINK_UP_S
+        _await_carriers(space, want, deadline)
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
             ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
@@ -371,20 +371,20 @@ class Mirror:
     def _routes(space: Space, old: Picture, new: Picture) -> None:
         # before others take their place; they come with a link that comes up, and go again
         space.ip([["route", "del", *each.split(" ")] for each in new.withdrawn], tolerant=True)
-        space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
-        space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
-        # the kernel removes the routes of a link that goes down
+        lines = [["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules]
+        space.ip([*lines, *(["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules)])
+        # the kernel removes the routes and neighbours of a link that goes down, or goes
         gone = [each for each in old.routes if each not in new.routes] + [
             each for each in old.own if each not in new.own
         ]
-        space.ip([["route", "del", *each.split(" ")] for each in gone], tolerant=True)
+        lines = [["route", "del", *each.split(" ")] for each in gone]
+        gone = [each for each in old.neighbours if each not in new.neighbours]
+        lines += [["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone]
+        space.ip(lines, tolerant=True)
         add = [["route", "add", *each.split(" ")] for each in new.routes if each not in old.routes]
         add.sort(key=lambda words: "via" in words)  # gateways must be on a link first
+        add += [["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours]
         space.ip(add)
-        gone = [each for each in old.neighbours if each not in new.neighbours]
-        # the kernel removes those of a link that goes down, or goes
-        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone], tolerant=True)
-        space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
     # -- sets -----------------------------------------------------------------------------------
 
@@ -439,6 +439,21 @@ def _take_down(space: Space, names: Iterable[str]) -> None:
                 (flags,) = struct.unpack_from("H", request, 16)
                 struct.pack_into("H", request, 16, flags & ~IFF_UP)
                 fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+
+
+def _await_carriers(space: Space, names: Iterable[str], deadline: float) -> None:
+    """Wait for devices to run: asking costs less than a process that shows them."""
+    with space.inside():
+        any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with any_socket:
+        for name in names:
+            request = bytearray(struct.pack("16sh", name.encode(errors="surrogateescape"), 0).ljust(40, b"\0"))
+            while time.monotonic() < deadline:
+                with suppress(OSError):  # it is not there
+                    fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
+                if struct.unpack_from("H", request, 16)[0] & IFF_RUNNING:
+                    break
+                time.sleep(0.002)
 
 
 def _until(text: str, word: str) -> list[str]:

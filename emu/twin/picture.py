@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from emu.errors import Undecided
@@ -19,6 +20,8 @@ from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSet, IpSets
+from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.save import save
 from emu.kube.networks.kindnet.policy.queue import TABLE
 from emu.twin.sysctls import MEMORY, text
 from emu.wire.addr import ZERO_MAC, ip4_text, is_loopback, mac_text
@@ -113,10 +116,16 @@ def take(net: Netns) -> Picture:
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
     picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
-    picture.iptables = net.ipv4.tables.save()
+    picture.iptables = _iptables(net.ipv4.tables.ruleset)
     picture.ipsets = {each.name: _set(net, each) for each in net.ipv4.tables.ipsets.values()}
     picture.withdrawn = _withdrawn(net)
     return picture
+
+
+@lru_cache(maxsize=256)
+def _iptables(ruleset: RuleSet) -> str:
+    """Pictures are taken at each event; a rule set that stays has the same text."""
+    return save(ruleset)
 
 
 def _placed(route: Route) -> str:

@@ -8,6 +8,7 @@ words, and a name from a file is one word with any characters. Must not know wha
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from emu.errors import EmuError, InputError
 
@@ -34,6 +37,7 @@ class TwinError(EmuError):
     exit_status = 3
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -94,6 +98,14 @@ class Space:
             printed = (done.stderr or done.stdout).strip()
             raise TwinError(f"{self.name}: {' '.join(command)}: {printed or f'exit {done.returncode}'}")
         return done.stdout
+
+    def show(self, *commands: str, options: Sequence[str] = ("-4", "-N")) -> list[list[dict[str, Any]]]:
+        """What `ip -j` shows for each of these commands: one process reads all of them. Raises TwinError."""
+        words = ["ip", "-j", *options]
+        lines = self.run(*words, "-batch", "-", text="".join(f"{each}\n" for each in commands)).splitlines()
+        if len(lines) != len(commands):  # an `ip` that prints nothing where there is nothing
+            lines = [self.run(*words, *each.split(" ")) for each in commands]
+        return [json.loads(each or "[]") for each in lines]
 
     def ip(self, commands: Sequence[Sequence[str]], *, tolerant: bool = False) -> None:
         """Run `ip` commands, each a list of words; commands of plain words run in one batch, in order. `tolerant`: a command

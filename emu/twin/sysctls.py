@@ -7,6 +7,8 @@ Must not know devices or flows.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +61,7 @@ def text(value: Value) -> str:
     return "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+@lru_cache(maxsize=1 << 14)
 def sysctl_path(name: str) -> str:
     """The path of a sysctl under /proc/sys: a device's name may hold dots."""
     words = name.split(".")
@@ -72,7 +75,8 @@ def sysctl_path(name: str) -> str:
 def read(name: str) -> str | None:
     """A variable of the namespace that this thread is in; None without it."""
     try:
-        return (Path("/proc/sys") / sysctl_path(name)).read_text().rstrip("\n")
+        with FileIO(f"/proc/sys/{sysctl_path(name)}") as file:  # thousands are read in a run
+            return file.readall().decode().rstrip("\n")
     except OSError:
         return None
 

@@ -36,6 +36,7 @@ _ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _MAPPED = re.compile(r"-A CNI-DN-\S+ .*-p udp -m udp --dport (\d+) -j DNAT ")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 STACKED = ("macvlan", "ipvlan", "vlan", "vrf")
+ROUTES = "route show table all"
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
 _UNSEEN = ("NOARP", "NONE")
@@ -44,7 +45,8 @@ _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 
 def kernel_tables(space: Space, net: Netns) -> Tables:
     """The kernel's tables of one namespace. The emulated `net` decides which are read."""
-    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(kernel_routes(space))}
+    neighbours, routes = space.show("neigh show", ROUTES)
+    tables: Tables = {"neighbours": sorted(_kernel_neighbours(neighbours)), "routes": sorted(_kernel_routes(routes))}
     if any(isinstance(device, Bridge | Vxlan) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
     if net.conntrack is not None:
@@ -55,11 +57,11 @@ def kernel_tables(space: Space, net: Netns) -> Tables:
 def kernel_setup(space: Space) -> Tables:
     """What the kernel's side was built as: its devices and addresses. They are compared after each change, not after each
     flow."""
-    found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    (found,) = space.show("addr show", options=["-d"])  # with details it shows the links whole
     numbers = {each["ifname"]: each for each in found}
     return {
         "links": sorted(_kernel_link(each) for each in numbers.values()),
-        "addresses": sorted(_kernel_addresses(space)),
+        "addresses": sorted(_kernel_addresses(found)),
     }
 
 
@@ -120,10 +122,10 @@ def _carrier(device: Device) -> bool:
     return device.carrier and (peer is None or peer.up)
 
 
-def _kernel_addresses(space: Space) -> Iterator[str]:
-    for link in json.loads(space.run("ip", "-4", "-j", "addr", "show") or "[]"):
+def _kernel_addresses(links: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for link in links:
         for each in link["addr_info"]:
-            if link["ifname"] != "lo":
+            if link["ifname"] != "lo" and each["family"] == "inet":
                 yield f"{each['local']}/{each['prefixlen']} dev {link['ifname']} scope {each['scope']}"
 
 
@@ -208,8 +210,8 @@ def emulated_tables(net: Netns) -> Tables:
     return tables
 
 
-def _kernel_neighbours(space: Space) -> Iterator[str]:
-    for each in json.loads(space.run("ip", "-4", "-j", "neigh", "show") or "[]"):
+def _kernel_neighbours(shown: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for each in shown:
         state = each["state"][0]
         if state not in _UNSEEN:
             yield _neighbour(each["dst"], each["dev"], each.get("lladdr", ""), state)
@@ -266,7 +268,12 @@ def _fdb(net: Netns) -> Iterator[str]:
 
 
 def kernel_routes(space: Space) -> Iterator[str]:
-    for each in json.loads(space.run("ip", "-4", "-j", "-N", "route", "show", "table", "all") or "[]"):
+    (shown,) = space.show(ROUTES)
+    return _kernel_routes(shown)
+
+
+def _kernel_routes(shown: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for each in shown:
         if "cache" in each.get("flags", ()):
             continue
         table = str(each.get("table", "254"))

@@ -93,15 +93,30 @@ def test_nothing_else_lies_there() -> None:
     assert sum(path.stat().st_size for path in CAPTURES.rglob("*") if path.is_file()) < MAX_BYTES
 
 
-@pytest.mark.committed
-@pytest.mark.parametrize("name", NAMES)
-def test_wireshark_finds_nothing_wrong(name: str, tshark: Tshark) -> None:
-    assert {file: wrong for file, wrong in tshark.problems_of(captures(name)).items() if wrong} == {}
+@pytest.fixture(scope="module")
+def problems(tshark: Tshark) -> dict[Path, list[str]]:
+    return tshark.problems_of([path for name in NAMES for path in captures(name)])
+
+
+@pytest.fixture(scope="module")
+def analysis(tshark: Tshark) -> dict[Path, dict[str, list[str]]]:
+    return tshark.analysis_of([path for name in NAMES for path in whole(name)])
+
+
+def whole(name: str) -> list[Path]:
+    """Without the files of the client alone: its frames are in the others."""
+    return [path for path in captures(name) if ".client." not in path.name]
 
 
 @pytest.mark.committed
 @pytest.mark.parametrize("name", NAMES)
-def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -> None:
+def test_wireshark_finds_nothing_wrong(name: str, problems: dict[Path, list[str]]) -> None:
+    assert {path.name: problems[path] for path in captures(name) if problems[path]} == {}
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize("name", NAMES)
+def test_tcp_analysis_finds_what_the_story_explains(name: str, analysis: dict[Path, dict[str, list[str]]]) -> None:
     part, explained = EXPLAINED.get(name, ("", set[str]()))
     spec = load(story(name)).spec
     # the files of a mistake's steps that are to fail, by how their names begin
@@ -110,8 +125,7 @@ def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -
         for number, step in enumerate(spec.steps, 1)
         if spec.metadata.mistake is not None and step.expect is not None and step.expect.outcome != "delivered"
     )
-    whole = [path for path in captures(name) if ".client." not in path.name]  # the client's own frames are in both
-    for file, entries in tshark.analysis_of(whole).items():
+    for file, entries in ((path.name, analysis[path]) for path in whole(name)):
         # what died is no conversation: a namespace's drops show pieces of several
         wires = {interface: lines for interface, lines in entries.items() if not interface.endswith("/drop")}
         messages = [line.partition(": ")[2] for lines in wires.values() for line in lines]
@@ -157,10 +171,17 @@ def test_the_index_is_what_the_stories_state() -> None:
 
 
 @pytest.mark.committed
-@pytest.mark.parametrize(
-    ("name", "file", "where", "frames"), rows(INDEX.read_text(encoding="utf-8")), ids=lambda value: None
-)
-def test_the_index_names_the_frames_that_are_there(
-    name: str, file: str, where: str, frames: str, tshark: Tshark
-) -> None:
+@pytest.mark.parametrize("names", [NAMES[at : at + 5] for at in range(0, len(NAMES), 5)], ids=lambda names: names[0])
+def test_the_index_names_the_frames_that_are_there(names: list[str], tshark: Tshark) -> None:
+    page = rows(INDEX.read_text(encoding="utf-8"))
+    there = {row[:3]: row[3] for row in page if row[0] in names}
+    about = metadata()
+    found = gallery_index.frames_of_all(tshark, {name: about[name] for name in names})
+    assert found == there
+
+
+@pytest.mark.committed
+@pytest.mark.parametrize("row", rows(INDEX.read_text(encoding="utf-8"))[::5], ids=lambda row: row[0])
+def test_a_filter_finds_in_a_file_alone_what_it_finds_among_all(row: tuple[str, str, str, str], tshark: Tshark) -> None:
+    name, file, where, frames = row
     assert gallery_index.frames(tshark, CAPTURES / name / file, where) == frames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import pytest
 
 from emu.cli import main
 from emu.matrix.difference import Change, difference, text_of
+from emu.matrix.table import Table
 from export_objects import Object
 from exports import Shape, export
 from matrices import asked, live
@@ -100,13 +101,29 @@ ROWS = [
 ]  # fmt: skip
 
 
+@cache
+def table_before(shape: Shape, *, enforced: bool) -> Table:
+    """What is asked of the export as it is. Nothing may change it."""
+    return _table(given(shape, enforced=enforced))
+
+
+def given(shape: Shape, *, enforced: bool) -> Object:
+    found = export(shape)
+    if enforced:
+        policed(found)
+    return found
+
+
+def _table(found: Object) -> Table:
+    return asked(partial(live, found, capture=True), jobs=2)
+
+
+@cache
 def changes(shape: Shape, edit: Callable[[Object], None]) -> tuple[list[Change], str]:
-    exports = export(shape), export(shape)
-    for each in exports if edit is denied else ():
-        policed(each)  # so that both clusters enforce policies
-    edit(exports[1])
-    before, now = (asked(partial(live, each, capture=True), jobs=2) for each in exports)
-    found = difference(before, now)
+    enforced = edit is denied  # by both clusters
+    edited = given(shape, enforced=enforced)
+    edit(edited)
+    found = difference(table_before(shape, enforced=enforced), _table(edited))
     return found.changes, text_of(found)
 
 

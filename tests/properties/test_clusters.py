@@ -70,7 +70,7 @@ class Meddled(ClusterMachine):
 def test_a_subclass_finds_a_planted_rule() -> None:
     """With a planted rule the machine fails, and its program is short."""
     phases = (Phase.generate, Phase.shrink)
-    shrunk = settings(STEPS, max_examples=200, phases=phases, database=None)
+    shrunk = settings(STEPS, max_examples=200, stateful_step_count=5, phases=phases, database=None)
     with pytest.raises(AssertionError, match="pods reach pods without NAT") as failure:
         run_state_machine_as_test(Meddled, settings=shrunk)
     steps = [line for line in "\n".join(failure.value.__notes__).splitlines() if line.startswith("state.")]

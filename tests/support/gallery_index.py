@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ from emu.scenario import gallery
 from emu.scenario.gallery import stories
 from emu.scenario.kinds import Look, Metadata
 from emu.scenario.script import load
-from tshark import Tshark
+from tshark import CHECKSUMS, DECODED, Tshark, joined
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 INDEX = CAPTURES / "README.md"
@@ -27,6 +28,8 @@ Mistakes that people really make. Each story shows the failure first, then mends
 cluster must be built anew for that, another story does. Try to name the cause from the capture before you read on."""
 COLUMNS = "| file | display filter | frames | what to see |\n|---|---|---|---|"
 ROW = re.compile(r"\| `(?P<file>[^`]+)` \| `(?P<filter>[^`]+)` \| (?P<frames>none|[\d, ]+) \| .+ \|")
+LOOKING_BACK = re.compile(r"\.analysis\.|\.stream|response|reassembled|fragment")
+OPTIONS = ["-n", *DECODED, *(word for each in CHECKSUMS for word in ("-o", each))]
 Numbers = Callable[[str, str, str], str]
 
 
@@ -98,15 +101,31 @@ def frames(tshark: Tshark, path: Path, where: str) -> str:
     return ", ".join(each["frame.number"][0] for each in tshark.read(path, "frame.number", where=where)) or "none"
 
 
+def frames_of_all(tshark: Tshark, about: dict[str, Metadata]) -> dict[tuple[str, str, str], str]:
+    """`frames` by story, file and display filter: one tshark reads all files, joined. Each filter that depends on the frames before
+    has one of its own."""
+    wanted = [(name, each.file, each.filter) for name, own in about.items() for each in own.look]
+    alone = {key: frames(tshark, CAPTURES / key[0] / key[1], key[2]) for key in wanted if LOOKING_BACK.search(key[2])}
+    places = [*dict.fromkeys(key[:2] for key in wanted if key not in alone)]
+    whole, counts = joined([(CAPTURES / name / file).read_bytes() for name, file in places])
+    path = tshark.home / "joined.pcapng"
+    path.write_bytes(whole)
+    found = tshark.found(path, [*dict.fromkeys(key[2] for key in wanted if key not in alone)], *OPTIONS)
+    ends = [*accumulate(counts)]
+    begins = {place: (end - count, end) for place, count, end in zip(places, counts, ends, strict=True)}
+    return alone | {key: _within(found[key[2]], *begins[key[:2]]) for key in wanted if key not in alone}
+
+
+def _within(numbers: list[int], begin: int, end: int) -> str:
+    return ", ".join(str(each - begin) for each in numbers if begin < each <= end) or "none"
+
+
 def main() -> None:
     """Write the page for the captures that lie there."""
+    about = metadata()
     with TemporaryDirectory() as home:
-        tshark = Tshark(Path(home))
-        page = index(
-            INDEX.read_text(encoding="utf-8"),
-            metadata(),
-            lambda name, file, where: frames(tshark, CAPTURES / name / file, where),
-        )
+        numbers = frames_of_all(Tshark(Path(home)), about)
+    page = index(INDEX.read_text(encoding="utf-8"), about, lambda *key: numbers[key])
     for path in (INDEX, SHIPPED):
         path.write_text(page, encoding="utf-8")
 

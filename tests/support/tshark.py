@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +33,23 @@ JUDGED = (  # the fields that a capture is judged by
     *("_ws.expert.severity", "_ws.expert.message", "icmp.type", *STATUS),
 )
 RAW = 101  # LINKTYPE_RAW: no header before IP, as on tunl0
+
+# Listeners are made when a file is opened: by then the fields of all scripts are known
+LISTENERS = """
+local late, filters, found = Proto("late", "Many display filters"), { %s }, {}
+function late.init()
+    for number, filter in ipairs(#found == 0 and filters or {}) do
+        local listener, own = Listener.new("frame", filter), {}
+        found[number] = own
+        function listener.packet(pinfo) own[#own + 1] = pinfo.number end
+        function listener.draw()
+            if number == #filters then
+                for each, numbers in ipairs(found) do print("filter " .. each .. ":" .. table.concat(numbers, " ")) end
+            end
+        end
+    end
+end
+"""
 
 Fields = dict[str, list[str]]
 
@@ -73,6 +92,18 @@ class Tshark:
         frames = json.loads(self.run("tshark", *arguments) or "[]")
         return [{field: frame["_source"]["layers"].get(field, []) for field in fields} for frame in frames]
 
+    def found(self, path: Path, filters: Sequence[str], *options: str) -> dict[str, list[int]]:
+        """The numbers of the frames that each display filter finds, by one tshark; `options` go to it."""
+        with NamedTemporaryFile("w", dir=self.home, suffix=".lua") as script:
+            script.write(LISTENERS % ", ".join(f"[==[{each}]==]" for each in filters))
+            script.flush()
+            printed = self.run(
+                "tshark", "-X", f"lua_script:{script.name}", "-r", path, *options, "-T", "fields", "-e", "frame.ignored"
+            )
+        numbers = re.findall(r"^filter (\d+):(.*)$", printed, re.M)
+        assert [int(number) for number, _ in numbers] == [*range(1, len(filters) + 1)], printed[-1000:]
+        return {each: [*map(int, found.split())] for each, (_, found) in zip(filters, numbers, strict=True)}
+
     def problems(self, path: Path, *, commented: bool = True) -> list[str]:
         """What is wrong with a capture, a line each: empty, malformed, bad checksums, no interface name, no comment.
 
@@ -80,24 +111,24 @@ class Tshark:
         """
         return problems(self.read(path, *JUDGED, prefs=APART), commented=commented)
 
-    def problems_of(self, paths: Sequence[Path]) -> dict[str, list[str]]:
-        """`problems` of several captures by their names. Starting tshark costs more than what it reads: one reads all of them, joined.
+    def problems_of(self, paths: Sequence[Path]) -> dict[Path, list[str]]:
+        """`problems` of several captures. Starting tshark costs more than what it reads: one reads all of them, joined.
         capinfos reads each as it is."""
         counted = dict(line.rsplit("\t", 1) for line in self.run("capinfos", "-T", "-r", "-c", *paths).splitlines())
         whole, counts = joined([path.read_bytes() for path in paths])
         assert counted == {str(path): str(count) for path, count in zip(paths, counts, strict=True)}
         frames = self._read_joined(whole, *JUDGED, prefs=APART)
-        return {path.name: problems(own) for path, own in zip(paths, apart(frames, counts), strict=True)}
+        return {path: problems(own) for path, own in zip(paths, apart(frames, counts), strict=True)}
 
     def analysis(self, path: Path) -> dict[str, list[str]]:
         """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: its text", in order.
 
         Interfaces without an entry are absent. Frame numbers are those of the whole file.
         """
-        return self.analysis_of([path])[path.name]
+        return self.analysis_of([path])[path]
 
-    def analysis_of(self, paths: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
-        """`analysis` of several captures by their names, by one tshark."""
+    def analysis_of(self, paths: Sequence[Path]) -> dict[Path, dict[str, list[str]]]:
+        """`analysis` of several captures, by one tshark."""
         whole, counts = joined([path.read_bytes() for path in paths])
         frames = self._read_joined(
             interfaces_apart(whole),
@@ -106,14 +137,14 @@ class Tshark:
             options=["--disable-protocol", "vxlan"],
             prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
         )
-        found: dict[str, dict[str, list[str]]] = {}
+        found: dict[Path, dict[str, list[str]]] = {}
         for path, own in zip(paths, apart(frames, counts), strict=True):
             entries: defaultdict[str, list[str]] = defaultdict(list)
             for frame in own:
                 entries[frame["frame.interface_name"][0]] += [
                     f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
                 ]
-            found[path.name] = dict(entries)
+            found[path] = dict(entries)
         return found
 
     def _read_joined(
@@ -152,10 +183,11 @@ def problems(frames: list[Fields], *, commented: bool = True) -> list[str]:
 
 def apart(frames: list[Fields], counts: list[int]) -> Iterator[list[Fields]]:
     """The frames of each file out of those of the joined one, with the numbers that they have in their own."""
+    numbers = [int(frame["frame.number"][0]) for frame in frames]
     begin = 0
     for count in counts:
-        own = [frame for frame in frames if begin < int(frame["frame.number"][0]) <= begin + count]
-        yield [{**frame, "frame.number": [str(int(frame["frame.number"][0]) - begin)]} for frame in own]
+        own = range(bisect_right(numbers, begin), bisect_right(numbers, begin + count))
+        yield [{**frames[at], "frame.number": [str(numbers[at] - begin)]} for at in own]
         begin += count
 
 

@@ -17,6 +17,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.vxlan import Remote, Vxlan
 from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.cni.links import random_mac
@@ -50,6 +51,7 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
         self.network = self.conf.prefix(settings.pod_subnet)
         self._applied: dict[str, Peers] = {}  # by node
         self._checks: dict[str, int] = {}
+        self._there: dict[str, tuple[RuleSet, Own]] = {}  # by node, the rules in force that its own were found in
 
     def start(self, node: Node, own: NodeObject) -> NodeObject:
         facts, backend, net = self.facts(node), self.conf.backend, node.net
@@ -99,8 +101,12 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
     def intact(self, node: Node) -> bool:
         """Are the rules there, and every ten seconds: host-gw's routes?"""
         count = self._checks[node.name] = self._checks.get(node.name, 0) + 1
-        if not all(rules.there(node.net, each) for each in self._rules(self.facts(node))):
-            return False
+        ruleset, facts = node.net.ipv4.tables.ruleset, self.facts(node)
+        known, of = self._there.get(node.name, (None, None))
+        if known is not ruleset or of != facts:
+            if not all(rules.there(node.net, each) for each in self._rules(facts)):
+                return False
+            self._there[node.name] = ruleset, facts
         if self.conf.backend.type != HOST_GW or count % 2:
             return True
         return all(_direct(node.net, lease) for lease in self._applied.get(node.name, {}).values())
