@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from emu.errors import InputError
 
@@ -71,6 +71,13 @@ class Timer:
 
     def __lt__(self, other: Timer) -> bool:
         return (self.due_ns, self.order) < (other.due_ns, other.order)
+
+
+class Moment(NamedTuple):
+    """A time in ns, and how many packets had come into being by then."""
+
+    now_ns: int
+    packets: int
 
 
 class Script(Protocol):
@@ -327,6 +334,33 @@ class Clock:
                 f"{self.drain_limit} deliveries and no end: frames go round by {', '.join(list(places)[:8])}",
                 expected="links without a circle",
             )
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.now, self.packets)
+
+    def skip_to(self, moment: Moment) -> None:
+        """Time passes in which nothing is on its way, and packets come and go whose work is done later (see `earlier`)."""
+        self.now, self.packets = moment
+
+    def earlier(self, moment: Moment, call: Callable[[], None]) -> Moment:
+        """Run `call()` as at an earlier time, when nothing was on its way, and deliver what it sends. Then it is now again, and what is
+        on its way now still is. Gives the moment at which all of it was done. `call` starts no timer."""
+        present, busy, timers = self.moment, self._busy, self._order
+        waiting = [*self.backlog]
+        self.backlog.clear()
+        self.skip_to(moment)
+        self._busy = 1
+        try:
+            call()
+            self.drain()
+            done = self.moment
+        finally:
+            self.backlog.extend(waiting)
+            self.skip_to(present)
+            self._busy = busy
+        assert timers == self._order, "a timer was started in the past"
+        return done
 
     def _settle(self) -> None:
         if self.backlog:

@@ -25,13 +25,18 @@ Value = TypeVar("Value")
 
 
 class Node(Protocol):
-    """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace, `disk` what programs keep on it."""
+    """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace, `disk` what programs keep on it. `root` is the same
+    namespace for an agent that neither reads nor changes pods' ports, nor makes devices: a node that it alone touches wires no pod."""
 
     name: str
     ip: int
     pod_cidr: Prefix | None
-    net: Netns
     disk: dict[Any, Any]
+
+    @property
+    def net(self) -> Netns: ...
+    @property
+    def root(self) -> Netns: ...
 
 
 class Objects:

@@ -35,6 +35,7 @@ from emu.kube.flow.names import NODE, OUTSIDE, POD, ROLES, UNDERLAY, AddressBook
 from emu.kube.flow.verbs import Verbs
 from emu.kube.live.pods import Arrivals
 from emu.kube.loops import Loops
+from emu.kube.namespaces import Namespaces
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
 from emu.kube.node.kubelet import Kubelet
@@ -72,7 +73,9 @@ class Cluster(Verbs):
     is not modelled, a sentence each; `given` has the objects that it was built from; `differences` what nodes have otherwise than computed.
     """
 
+    namespaces: Namespaces
     __deepcopy__ = forked
+    _put_off = True  # whether pods that no packet reaches may go without a network
 
     @uncollected()
     def __init__(
@@ -96,7 +99,7 @@ class Cluster(Verbs):
         self.pods: dict[str, Sandbox] = {}
         self.as_found: dict[str, Found] = {}
         self.nodes: dict[str, Node] = {}
-        self.namespaces: dict[str, Netns] = {}
+        self.namespaces = Namespaces()
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
@@ -126,7 +129,10 @@ class Cluster(Verbs):
         for host, wanted in self.outside_apps.items():
             for app, port, protocol in wanted:
                 apps[app](self.underlay.hosts[host], port, protocol, host)
-        self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
+        put_off = (
+            self._put_off and not capture and not config.live
+        )  # where there is no capture, no one sees when a pod is wired
+        self.kubelets = [Kubelet(self, node, self._network(node), put_off=put_off) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
@@ -224,8 +230,9 @@ class Cluster(Verbs):
         self.store.put(change(obj, status=change(obj.status, addresses=addresses)))
         node = Node(self.clock, index, machine, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {})
         self.nodes[node.name] = node
-        self.adopt(node.name, node.net, NODE)
-        self.underlay.connect(node.net, index)
+        self.adopt(node.name, node.root, NODE)
+        self.namespaces.hold(node.name, node)
+        self.underlay.connect(node.root, index)
 
     def adopt(self, name: str, net: Netns, rank: int = POD, *, node: str = "") -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
@@ -233,7 +240,7 @@ class Cluster(Verbs):
         if self._dropped in net.drop_listeners:
             self.namespaces[name] = net
             return
-        if name in self.namespaces:  # a pod of that name ends on another node
+        if name in self.namespaces and not self.namespaces.expected(name):  # a pod of that name ends on another node
             self._leave(self.namespaces[name])
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
@@ -248,6 +255,14 @@ class Cluster(Verbs):
         net.delivery_listeners.append(delivered)
         net.nat_listeners.append(translated)
         net.tunnel_listeners.append(carried)
+
+    def hold(self, sandbox: Sandbox) -> None:
+        """Who asks for a pod's namespace asks the pod. One that has none yet has an address all the same."""
+        if sandbox.wired is None:
+            if sandbox.name in self.namespaces:  # as above
+                self._leave(self.namespaces[sandbox.name])
+            self.addresses.expect(POD, sandbox.name, sandbox.ip)
+        self.namespaces.hold(sandbox.name, sandbox)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)

@@ -30,7 +30,7 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
         if service in local:
             on = {each.node_name for each in found.endpoints if each.conditions.ready is not False}
             ready[service] = ready.get(service, set()) | on
-    own = {address.addr for node in nodes.values() for address in node.net.ipv4.addresses}
+    own = {address.addr for node in nodes.values() for address in node.root.ipv4.addresses}
     own.update(each.ip for node in nodes.values() for each in node.sandboxes.values())
     first = next(iter(nodes.values())).ip
     led: dict[int, int] = {}

@@ -205,7 +205,7 @@ class Unmodelled:
             yield from self._selected(live, "egress", flow.source, source)
         for name in receivers:
             pod = self.pods.get(name)
-            if pod is not None and flow.client is not pod.node.net:  # the pod's own node may always reach it
+            if pod is not None and flow.client is not pod.node.root:  # the pod's own node may always reach it
                 yield from self._selected(live, "ingress", name, pod)
 
     def _at_home(self, flow: Flow, source: Sandbox, receivers: list[str]) -> bool:

@@ -18,9 +18,9 @@ from emu.kube.api.cron import parse, zone_of
 from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object, ObjectMeta, replace, selects
 from emu.kube.controllers.daemonset import tolerations_of
-from emu.kube.node.kubelet import APP_ANNOTATION
 from emu.kube.node.lifetime import RUNS_ANNOTATION
 from emu.kube.node.undeclared import is_open, probed
+from emu.kube.node.wanted import APP_ANNOTATION
 from emu.kube.scheduler import unschedulable, why_not
 from emu.modelled import Finding, nearest
 

@@ -14,9 +14,9 @@ from emu.kernel.net.netns import Netns
 from emu.kube.api import core
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.dns.zone import outside
-from emu.kube.node.kubelet import Wanted, apps_of
 from emu.kube.node.node import Node
 from emu.kube.node.undeclared import open_ports
+from emu.kube.node.wanted import Wanted, apps_of
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
 from emu.twin.sockets import RealNet

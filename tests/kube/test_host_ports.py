@@ -10,7 +10,7 @@ import pytest
 import emu
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import load_text
-from emu.kube.node.kubelet import capability_args_of
+from emu.kube.node.capabilities import port_mappings
 
 HEAD = "apiVersion: v1\nkind: Pod\n"
 OTHERS = "".join(
@@ -64,7 +64,7 @@ def cluster(text: str, **keys: object) -> emu.Cluster:
 def test_what_the_plugins_are_given(spec: str, mappings: list[tuple[int, int, str, str | None]]) -> None:
     (pod,) = load_text(f"{HEAD}metadata: {{name: a}}\nspec: {spec}\n").objects
     assert isinstance(pod, Pod)
-    found = capability_args_of(pod).get("portMappings", [])
+    found = port_mappings(pod).get("portMappings", [])
     assert [(m["hostPort"], m["containerPort"], m["protocol"], m.get("hostIP")) for m in found] == mappings
 
 

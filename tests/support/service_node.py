@@ -40,7 +40,7 @@ class ServiceNode:
         self.name, self.ip = config.node_name, ip4(config.node_ip) if config.node_ip else 0
         self.pod_cidr: Prefix | None = None
         self.disk: dict[Any, Any] = {}
-        self.net = namespace(self.clock, "test-node", {**NODE_SYSCTLS, **(sysctls or {})})
+        self.net = self.root = namespace(self.clock, "test-node", {**NODE_SYSCTLS, **(sysctls or {})})
         netfilter(self.net)
         wire = namespace(self.clock, "wire")
         veth(self.net, "eth0", wire, "port", "02:00:00:00:00:01", "02:00:00:00:00:02")

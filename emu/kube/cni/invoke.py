@@ -21,6 +21,7 @@ from emu.kube.cni.spec import (
     Collecting,
     Config,
     Host,
+    Leasing,
     Plugin,
     Reporting,
     Result,
@@ -48,6 +49,12 @@ def add(kind: str, config: Config, attachment: Attachment) -> Result:
     result = _ready("ADD", kind, config, attachment).add(config, attachment)
     _check_netns(attachment)
     return result
+
+
+def lease(kind: str, config: Config, attachment: Attachment) -> Result | None:
+    """The addresses of an ADD that comes later, by the plugin called `kind`; None where it cannot tell. Raises CniError."""
+    plugin = find(kind, attachment.host)
+    return plugin.lease(config, attachment) if isinstance(plugin, Leasing) else None
 
 
 def check(kind: str, config: Config, attachment: Attachment) -> None:

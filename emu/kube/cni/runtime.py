@@ -76,6 +76,7 @@ class Cached(NamedTuple):
 
 
 NOTHING: Config = {}
+IDLE = ("portmap",)  # without capability arguments these hand on what the plugin before them gave
 
 
 class Runtime:
@@ -106,6 +107,14 @@ class Runtime:
             raise
         self.cache[key] = Cached(network, attachment, capability_args, msgspec.json.encode(previous))
         return result
+
+    def lease(self, network: NetworkConfigList, attachment: Attachment) -> Result | None:
+        """The addresses that an ADD without capability arguments will give, kept for it. None: the network's plugins do not tell before
+        they do their work. Raises CniError."""
+        first, *others = network.plugins
+        if any(each["type"] not in IDLE or "runtimeConfig" in each for each in others):
+            return None
+        return invoke.lease(first["type"], execution_config(network, first, NOTHING, NOTHING), attachment)
 
     def check(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config = NOTHING) -> None:
         """CHECK by every plugin in order, each with the final result. Raises CniError: the first plugin's that finds a

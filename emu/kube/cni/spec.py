@@ -213,6 +213,14 @@ class Plugin(Protocol):
 
 
 @runtime_checkable
+class Leasing(Protocol):
+    """A plugin that can give the addresses of an ADD before its work on the machine. It knows then which they are when the ADD comes."""
+
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        """The addresses, kept for the container. None: an ADD with such a configuration is run whole, or not at all. Raises CniError."""
+
+
+@runtime_checkable
 class Collecting(Protocol):
     """A plugin that has GC, too. There is no attachment: `config` lists those that are valid."""
 
@@ -245,11 +253,13 @@ plugins: Shelf[Callable[[], Plugin]] = Shelf("CNI plugin", "emu.kube.cni.plugins
 
 @dataclass(eq=False)
 class Host:
-    """The machine where plugins run: its root namespace, the plugins in CNI_PATH, and what plugins keep on its disk."""
+    """The machine where plugins run: its root namespace, the plugins in CNI_PATH, and what plugins keep on its disk. `leased` are the
+    containers, with their interface, that have their addresses before their ADD."""
 
     netns: Netns
     plugins: Plugins = field(default_factory=lambda: plugins)
     disk: dict[Any, Any] = field(default_factory=dict)
+    leased: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ class AddressBook:
             plain = rank != UNDERLAY and not self._owned.get((rank, name))
             self._own(rank, name, (family, address.addr), name if plain else f"{name}/{device}")
 
+    def expect(self, rank: int, name: str, addr: int) -> None:
+        """The first address that a namespace will have, which is not there yet."""
+        self._own(rank, name, (AF_INET, addr), name)
+
     def forget(self, name: str, rank: int) -> None:
         """An owner is gone."""
         for key, claim in self._owned.pop((rank, name), ()):

@@ -117,8 +117,11 @@ def _at(places: Places, text: str) -> str:
     for name, node in places.nodes.items():
         if node.ip == addr:
             return f"node/{name}"
-    for name, net in places.namespaces.items():
-        if name not in places.pods and any(each.addr == addr for each in net.ipv4.addresses):
+    for name in places.namespaces:
+        if name in places.pods:
+            continue
+        net = places.nodes[name].root if name in places.nodes else places.namespaces[name]
+        if any(each.addr == addr for each in net.ipv4.addresses):
             return name
     for service in places.store.list(Service):
         if text in (service.spec.cluster_ip, *service.spec.external_ips):

@@ -5,7 +5,7 @@ What people give is checked here, before the first packet. Must not know how end
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ class Verbs:
     store: Store
     nodes: dict[str, Node]
     pods: dict[str, Sandbox]
-    namespaces: dict[str, Netns]
+    namespaces: MutableMapping[str, Netns]
     flows: dict[int, Flow]
     flow_count: int = 0  # flows that were made, also those that are no longer in `flows`
 

@@ -61,7 +61,7 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
         return before if before == peers else peers
 
     def facts(self, node: Node) -> Link:
-        own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
+        own = next(each for each in node.root.ipv4.addresses if each.addr == node.ip)
         return Link(node.name, own.device.name, own.prefix)
 
     def compile(self, view: tuple[Peer, ...], facts: Link) -> Routes:
@@ -83,17 +83,17 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
             for prefix, gateway in value.via.items():
                 if before is None or before.via.get(prefix) != gateway:
                     _remove(node, prefix)
-                    if any(not each.metric for each in node.net.ipv4.fib.main.of(prefix)):
+                    if any(not each.metric for each in node.root.ipv4.fib.main.of(prefix)):
                         continue  # a LAN of the node is the peer's pod CIDR: the kernel has the route (EEXIST)
-                    boot.route(node.net, f"{prefix} via {ip4_text(gateway)} dev {value.device}")
+                    boot.route(node.root, f"{prefix} via {ip4_text(gateway)} dev {value.device}")
             self._applied[node.name] = value
         return True
 
 
 def _remove(node: Node, prefix: Prefix) -> None:
     """`ip route del`, if there is such a route without a metric; the routes of the node's own addresses stay."""
-    for route in [each for each in node.net.ipv4.fib.main.of(prefix) if not each.metric and each.proto != "kernel"]:
-        node.net.ipv4.fib.remove(route)
+    for route in [each for each in node.root.ipv4.fib.main.of(prefix) if not each.metric and each.proto != "kernel"]:
+        node.root.ipv4.fib.remove(route)
 
 
 def _ip(peer: Peer) -> int:

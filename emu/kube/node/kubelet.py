@@ -7,14 +7,13 @@ pod serves until its grace period ends. Must not know controllers or proxies.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
 from emu.apps import apps
 from emu.apps.script import Scripted
-from emu.apps.words import chosen as words_of
 from emu.clock import MS, SECOND, Clock, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
@@ -25,18 +24,19 @@ from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
-from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
-from emu.kube.node.found import NOTHING, Found, Listening
+from emu.kube.node.capabilities import capability_args
+from emu.kube.node.found import Found, Listening
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
-from emu.kube.node.node import Node, Sandbox
+from emu.kube.node.node import Node, Sandbox, Wired
 from emu.kube.node.script import talk
 from emu.kube.node.undeclared import Port, open_ports
+from emu.kube.node.unwired import PutOff, Unwired
+from emu.kube.node.wanted import Wanted, apps_of, ordinary
 from emu.kube.store import Store
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.shown import Ip4
 
-APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM
 READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
 WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
@@ -48,7 +48,6 @@ RESTART_NS, MAX_RESTART_NS = (
 )  # a container that failed (pkg/kubelet/kubelet.go, MaxContainerBackOff)
 IFNAME = "eth0"
 Phase = Literal["Running", "Succeeded", "Failed"]
-Wanted = tuple[str, int, str]  # app, port, protocol
 
 
 class Dependencies(Protocol):
@@ -65,6 +64,9 @@ class Dependencies(Protocol):
     def adopt(self, name: str, net: Netns, *, node: str) -> None:
         """A pod's namespace was made on `node`: capture and watch it."""
 
+    def hold(self, sandbox: Sandbox) -> None:
+        """Who asks for a pod's namespace is to ask the pod. If there is none yet, the pod's address is named."""
+
     def set_aside(self, name: str) -> None:
         """A pod's namespace is deleted, until it is adopted once more."""
 
@@ -76,44 +78,6 @@ class Dependencies(Protocol):
 
     def act(self) -> None:
         """Objects have changed: run controllers, scheduler and kubelets."""
-
-
-def apps_of(pod: Pod, known: Listening = NOTHING) -> Iterator[tuple[Container, list[Wanted]]]:
-    """Each container that keeps running, sidecars first, and the apps on its ports: `echo`, or the app that the annotation
-    `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container).
-    What is `known` of a pod by other means yields to the annotation."""
-    words = (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
-    chosen = words_of(filter(None, words), f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}")
-    chosen = {**known, **chosen}
-    declared = {(port.container_port, port.protocol) for port in pod.spec.ports}
-    sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
-    for container in (*sidecars, *pod.spec.containers):
-        wanted: list[Wanted] = []
-        # several names for one port are one socket
-        for key in dict.fromkeys((each.container_port, str(each.protocol)) for each in container.ports):
-            if key[1] != "SCTP":
-                wanted.append((chosen.get(key, "echo"), *key))
-        if container is pod.spec.containers[0]:
-            wanted += [(app, *key) for key, app in chosen.items() if key not in declared]
-        yield container, wanted
-
-
-PORT_MAPPINGS = "portMappings"
-
-
-def capability_args_of(pod: Pod) -> dict[str, Any]:
-    """What the runtime gives the plugins for a pod: its hostPorts, in the order of the containers, each once in a container
-    (kubelet's MakePortMappings, containerd's toCNIPortMappings)."""
-    mappings: list[dict[str, Any]] = []
-    for ports in pod.spec.ports_by_container:
-        for each in dict.fromkeys((p.host_port, p.container_port, str(p.protocol), p.host_ip) for p in ports):
-            host_port, container_port, protocol, host_ip = each
-            if host_port:
-                bound = {"hostIP": host_ip} if host_ip else {}
-                mappings.append(
-                    {"hostPort": host_port, "containerPort": container_port, "protocol": protocol.lower(), **bound}
-                )
-    return {PORT_MAPPINGS: mappings} if mappings else {}
 
 
 @dataclass(slots=True, eq=False)
@@ -136,17 +100,29 @@ def _why_not_ready(ready: bool, phase: Phase) -> str:
 class Kubelet:
     """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
-    def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
+    def __init__(self, deps: Dependencies, node: Node, network: Network, *, put_off: bool = False) -> None:
+        """`put_off`: a pod may be wired later than it starts, where no one can tell (`unwired.py`)."""
         self.deps, self.node, self.network = deps, node, network
-        self.host = Host(node.net, disk=node.disk)
-        self.runtime = Runtime()
-        datastore.join(self.host, deps.store)
-        network.prepare(self.host)
+        self._host = Host(node.root, disk=node.disk)
+        self._runtime = Runtime()
+        datastore.join(self._host, deps.store)
+        network.prepare(self._host)
         if network.rules:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
         self._leaving: set[str] = set()  # uids of pods without an object
         self._waiting: dict[str, _Waiting] = {}  # pods that have no network yet, by name
+        self._unwired = Unwired(deps.clock, node, self._wire_late) if put_off else None
+
+    @property
+    def host(self) -> Host:
+        self.node.wake()
+        return self._host
+
+    @property
+    def runtime(self) -> Runtime:
+        self.node.wake()
+        return self._runtime
 
     def sync(self, changed: Collection[Key]) -> None:
         """Among these pods, start the new ones on the node and stop the deleted ones, in the order of creation. Raises
@@ -230,7 +206,7 @@ class Kubelet:
         self._leaving.discard(uid)
         self.deps.under_way.discard(uid)
 
-    def _attachment(self, sandbox: Sandbox) -> Attachment:
+    def _attachment(self, sandbox: Sandbox, net: Netns | None) -> Attachment:
         """As containerd makes it: the sandbox's own container has the attachment, the pod's name is in CNI_ARGS."""
         container_id = sandbox.uid.replace("-", "")
         args = (
@@ -239,31 +215,7 @@ class Kubelet:
         )
         if sandbox.found is not None:
             args += f";IP={sandbox.found.address}/32"
-        return Attachment(container_id, sandbox.net, IFNAME, self.host, args)
-
-    def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
-        found, network = capability_args_of(pod), self.network.config
-        what = {}
-        if found:
-            what[PORT_MAPPINGS] = "hostPort " + ", ".join(
-                f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS]
-            )
-        try:
-            limits = bandwidth_of(pod.metadata.annotations)
-        except InputError as error:
-            raise error.at(path=f"pod {name}") from None
-        if limits:
-            found[BANDWIDTH] = limits
-            what[BANDWIDTH] = "annotation " + ", ".join(
-                each for each in (INGRESS, EGRESS) if each in pod.metadata.annotations
-            )
-        for capability, words in what.items():
-            if not any((plugin.get("capabilities") or {}).get(capability) for plugin in network.plugins):
-                self.deps.warnings.append(
-                    f"pod {name}: {words} has no effect: no plugin of network {network.name} has the capability "
-                    f"{capability}"
-                )
-        return found
+        return Attachment(container_id, net, IFNAME, self._host, args)
 
     def _take_over(self, name: str, pod: Pod) -> None:
         """Run a pod that ran before the clock started, with the address and readiness that it had. One without an address stays as it
@@ -284,47 +236,92 @@ class Kubelet:
             if value not in words:
                 path = f"pod {pod.namespace}/{pod.name} annotation {annotation}"
                 raise InputError(f"cannot read {value!r}", path=path, expected=" or ".join(words))
+        sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, 0, found=state)
+        known, silent = self._listening(pod, state)
+        later, started = self._unwired, deps.clock.moment
+        if node.later is None or later is None:
+            later = None
+        elif state is not None or deps.clock.backlog or name in self._waiting or not ordinary(pod, known):
+            later.wake()
+            later = None
+        elif later.begun:
+            if self._put_off(later, sandbox, pod, known):
+                return
+            later.wake()
+            later = None
         if pod.spec.host_network:
-            address = node.ip if state is None else ip4(state.address)
-            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, address, found=state)
+            sandbox.ip, sandbox.host_network = Ip4(node.ip if state is None else ip4(state.address)), True
+            sandbox.wired = Wired(node.net)
         else:
             net = self._namespace(name)
-            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0, found=state)
-            sandbox.capability_args = self._capability_args(name, pod)
+            sandbox.capability_args = capability_args(name, pod, self.network, deps.warnings)
             try:
-                sandbox.result = self.runtime.set_up(
-                    self.network.config, self._attachment(sandbox), sandbox.capability_args
-                )
+                self._wire(sandbox, net)
             except NoAddressLeft as error:
+                node.wake()
                 self._wait(name, pod, net, error)
                 return
             except EmuError as error:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
-            deps.clock.drain()
-            sandbox.ip = Ip4(ip4(sandbox.result.ips[0].address.partition("/")[0]))
         waits = self._waiting.pop(name, None)
         if waits is not None:
             if waits.timer is not None:
                 waits.timer.cancel()
             deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
-        self._run_all(pod, sandbox)
+        self._run_all(pod, sandbox, known, silent)
+        if later is not None:
+            later.begin(started)
+            deps.hold(sandbox)
         if state is None:
             self._report(pod, sandbox)
 
-    def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
+    def _wire(self, sandbox: Sandbox, net: Netns) -> None:
+        """Raises NoAddressLeft and other EmuErrors."""
+        attachment = self._attachment(sandbox, net)
+        result = self._runtime.set_up(self.network.config, attachment, sandbox.capability_args)
+        self.deps.clock.drain()
+        sandbox.wired = Wired(net, result)
+        sandbox.ip = Ip4(ip4(result.ips[0].address.partition("/")[0]))
+
+    def _put_off(self, later: Unwired, sandbox: Sandbox, pod: Pod, known: Listening) -> bool:
+        """Start a pod with an address alone. False: it is to be wired now."""
+        try:
+            lease = self._runtime.lease(self.network.config, self._attachment(sandbox, None))
+        except EmuError:  # the ADD gives the error
+            lease = None
+        if lease is None:
+            return False
+        sandbox.ip = Ip4(lease.ips[0].addr)
+        later.put_off(sandbox, pod, known)
+        self.deps.hold(sandbox)
+        self.node.sandboxes[sandbox.name] = self.deps.pods[sandbox.name] = sandbox
+        self._report(pod, sandbox)
+        return True
+
+    def _wire_late(self, put_off: PutOff) -> None:
+        """What `_put_off` has left out."""
+        sandbox, pod, known, _ = put_off
+        self._wire(sandbox, self._namespace(sandbox.name))
+        self._run_all(pod, sandbox, known, ())
+
+    def _listening(self, pod: Pod, state: Found | None) -> tuple[Listening, Collection[str]]:
+        """The apps by port that are known beside the declared ones, and the containers that do not run."""
+        return (open_ports(self.deps.store, pod), ()) if state is None else (state.apps, state.silent)
+
+    def _run_all(self, pod: Pod, sandbox: Sandbox, known: Listening, silent: Collection[str]) -> None:
         """Start the containers, and plan their end if the pod states one."""
-        store, state = self.deps.store, sandbox.found
-        known, silent = (open_ports(store, pod), ()) if state is None else (state.apps, state.silent)
         guessed = {*known} - {(each.container_port, each.protocol) for each in pod.spec.ports}
-        sandbox.containers = [
+        wired = sandbox.wired
+        assert wired is not None
+        wired.containers = [
             self._run(sandbox, container, wanted, guessed)
             for container, wanted in apps_of(pod, known)
             if container.name not in silent
         ]
         written = talk(pod)
-        for app in (app for container in sandbox.containers for app in container.apps if written):
+        for app in (app for container in wired.containers for app in container.apps if written):
             if isinstance(app, Scripted):
                 app.play(written)
         life = lifetime(pod)
@@ -337,14 +334,21 @@ class Kubelet:
         sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
         if sandbox is None or sandbox.uid != pod.metadata.uid or sandbox.ended:
             return
+        there: set[tuple[int, str]] = {
+            (each.container_port, each.protocol) for each in pod.spec.ports
+        }  # silent, or taken by another
+        if sandbox.wired is None and self._unwired is not None:
+            there.update(self._unwired.pods[sandbox.name].known)
+        more = {port: app for port, app in open_ports(self.deps.store, pod).items() if port not in there}
+        if not more:
+            return
         first = next((each for each in sandbox.containers if each.name == pod.spec.containers[0].name), None)
         there = {port for each in sandbox.containers for port in each.ports}
-        there |= {(each.container_port, each.protocol) for each in pod.spec.ports}  # silent, or taken by another
-        wanted = [(app, *port) for port, app in open_ports(self.deps.store, pod).items() if port not in there]
+        wanted = [(app, *port) for port, app in more.items() if port not in there]
         if first is not None and wanted:
-            more = self._run(sandbox, pod.spec.containers[0], wanted, [each[1:] for each in wanted])
-            first.apps += more.apps
-            first.ports += more.ports
+            running = self._run(sandbox, pod.spec.containers[0], wanted, [each[1:] for each in wanted])
+            first.apps += running.apps
+            first.ports += running.ports
 
     def _exit(self, namespace: str, name: str, sandbox: Sandbox, code: int) -> None:
         """The containers have ended by themselves. If they failed and may run again, they do, after 10 s, doubled each time, up
@@ -366,7 +370,8 @@ class Kubelet:
         pod = self.deps.store.get(Pod, namespace, name)
         if pod is not None and self.node.sandboxes.get(sandbox.name) is sandbox and not pod.terminating:
             sandbox.ended = False
-            self._run_all(pod, sandbox)
+            known, silent = self._listening(pod, sandbox.found)
+            self._run_all(pod, sandbox, known, silent)
             self._report(pod, sandbox)
             self.deps.act()
 
@@ -375,7 +380,7 @@ class Kubelet:
     def _namespace(self, name: str) -> Netns:
         """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
         waits = self._waiting.get(name)
-        net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
+        net = boot.namespace(self.deps.clock, name, machine=self.node.root) if waits is None else waits.net
         self.deps.adopt(name, net, node=self.node.name)
         return net
 
@@ -430,7 +435,8 @@ class Kubelet:
     def _ready(pod: Pod, sandbox: Sandbox) -> bool:
         held = pod.metadata.annotations.get(READY_ANNOTATION) == "false"
         held = held or (sandbox.found is not None and not sandbox.found.ready)
-        return not held and not sandbox.ended and all(not container.errors for container in sandbox.containers)
+        containers = () if sandbox.wired is None else sandbox.wired.containers  # an ordinary pod has no errors
+        return not held and not sandbox.ended and all(not container.errors for container in containers)
 
     def _report(self, pod: Pod, sandbox: Sandbox, phase: Phase = "Running") -> None:
         """Write the pod's status."""
@@ -481,10 +487,10 @@ class Kubelet:
         if there is sandbox:
             del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
-            self.runtime.tear_down(self.network.config, self._attachment(sandbox))
+            self._runtime.tear_down(self.network.config, self._attachment(sandbox, sandbox.net))
             for device in [
                 each for each in sandbox.net.devices if each != "lo"
             ]:  # what no plugin deleted goes with the namespace
-                links.delete_veth(self.host, sandbox.net, device)
+                links.delete_veth(self._host, sandbox.net, device)
             if there is sandbox or (there is not None and there.host_network):
                 self.deps.disown(sandbox.name)

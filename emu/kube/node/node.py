@@ -1,6 +1,7 @@
 """A node: its root namespace and its pods' sandboxes.
 
-Must not know the store or the other nodes.
+Who asks for a namespace here, or for what is in one, gets it as if each pod had its network since its start: pods whose
+wiring was put off (`unwired.py`) are wired first. Must not know the store or the other nodes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from emu.clock import Clock
 from emu.kernel import boot
@@ -41,23 +42,38 @@ class Container:
     errors: dict[int, str] = field(default_factory=dict)
 
 
+class Later(Protocol):
+    """What is put off on a node."""
+
+    def wake(self) -> None:
+        """Do it now, and put nothing off any more."""
+
+
+@dataclass(slots=True, eq=False)
+class Wired:
+    """The network of a pod, and what runs there."""
+
+    net: Netns
+    result: Result | None = None
+    containers: list[Container] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
     A pod of the host's network has the node's namespace and no CNI result. `capability_args` are what CNI's runtime was given
     for the pod. `ended`: its containers have stopped; `restarts`: how often they were started again. `found` is how the export of a
-    running cluster shows it.
+    running cluster shows it. `wired` None: that was put off until someone asks for its namespace, its result or its containers.
     """
 
     namespace: str
     pod: str
     uid: str
     node: Node
-    net: Netns
     ip: int
-    containers: list[Container] = field(default_factory=list)
-    result: Result | None = None
+    wired: Wired | None = None
+    host_network: bool = False
     capability_args: Mapping[str, object] = field(default_factory=dict)
     ended: bool = False
     restarts: int = 0
@@ -71,26 +87,52 @@ class Sandbox:
         return f"<pod {self.name} {self.ip} on {self.node.name}>"
 
     @property
-    def host_network(self) -> bool:
-        return self.net is self.node.net
+    def net(self) -> Netns:
+        return self._awake().net
+
+    @property
+    def result(self) -> Result | None:
+        return self._awake().result
+
+    @property
+    def containers(self) -> list[Container]:
+        return self._awake().containers
+
+    def _awake(self) -> Wired:
+        self.node.wake()
+        assert self.wired is not None
+        return self.wired
 
 
 class Node:
     """A node. `machine` has its interfaces, `ip` is its InternalIP, `pod_cidr` the range of its pods' addresses, `disk` what CNI
-    plugins and agents keep on it."""
+    plugins and agents keep on it. `root` is its namespace as it is now, for those to whom it is the same with and without the ports of
+    pods that no packet has reached; for all others there is `net`."""
 
     def __init__(
         self, clock: Clock, index: int, machine: Machine, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
     ) -> None:
         self.name, self.index, self.machine, self.pod_cidr = machine.name, index, machine, pod_cidr
         self.ip: int = Ip4(machine.ip)
-        self.net = boot.namespace(clock, machine.name, {**NODE_SYSCTLS, **sysctls})
-        boot.netfilter(self.net)
+        self.root = boot.namespace(clock, machine.name, {**NODE_SYSCTLS, **sysctls})
+        boot.netfilter(self.root)
+        self.later: Later | None = None
         self.sandboxes: dict[str, Sandbox] = {}
         self.disk: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<node {self.name} {self.ip}, {len(self.sandboxes)} pods>"
+
+    @property
+    def net(self) -> Netns:
+        if self.later is not None:
+            self.later.wake()
+        return self.root
+
+    def wake(self) -> None:
+        """Wire the pods whose wiring was put off."""
+        if self.later is not None:
+            self.later.wake()
 
     @property
     def files(self) -> dict[str, str]:
@@ -99,7 +141,7 @@ class Node:
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
-        tables = self.net.ipv4.tables
+        tables = self.root.ipv4.tables
         if tables.ruleset.tables:
             tables.restore(text, noflush=True)
         else:

@@ -71,9 +71,9 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             node_ip=ip4_text(node.ip),
             pod_cidr=str(node.pod_cidr or ""),
             cluster_cidr=base.cluster_cidr or ("" if self.settings.pods_outside else str(self.settings.pod_subnet)),
-            tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
+            tcp_be_liberal=base.tcp_be_liberal or bool(node.root.conntrack.tcp_be_liberal),
         )
-        proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
+        proxier = self.proxiers[node.name] = Proxier(node.name, node.root, HealthCheck(node.root))
         proxier.start(config)
         return own
 
@@ -92,7 +92,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
         config = self._configs[node.name]
         if config.node_port_addresses:
-            addresses = tuple(ip4_text(each.addr) for each in node.net.ipv4.addresses)
+            addresses = tuple(ip4_text(each.addr) for each in node.root.ipv4.addresses)
             if addresses != config.node_addresses:
                 config = self._configs[node.name] = config._replace(node_addresses=addresses)
         return config
@@ -146,7 +146,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     def damaged(self, nodes: Sequence[Node]) -> set[str]:
         known = self._known
         together = known is not None and known.nodes is nodes
-        parts = [team.nets for team in known.teams] if known and together else [[node.net for node in nodes]]
+        parts = [team.nets for team in known.teams] if known and together else [[node.root for node in nodes]]
         return set() if all(map(self.mode.all_intact, parts)) else super().damaged(nodes)
 
     def intact(self, node: Node) -> bool:

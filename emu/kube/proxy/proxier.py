@@ -143,7 +143,7 @@ class Team:
     def add(self, node: Node, proxier: Proxier) -> None:
         self.nodes.append(node)
         self.proxiers.append(proxier)
-        self.nets.append(node.net)
+        self.nets.append(node.root)
 
 
 def clean_up(release: tuple[int, int]) -> CleanUp | CleanUpByChange:

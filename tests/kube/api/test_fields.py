@@ -20,7 +20,7 @@ from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
 from emu.kube.api.kinds import KINDS, OTHER_KINDS, TYPES
 from emu.kube.api.loader import load, load_text
 from emu.kube.api.meta import ApiStruct, Object
-from emu.kube.node import kubelet, lifetime
+from emu.kube.node import kubelet, lifetime, wanted
 from emu.kube.node.script import SCRIPT_ANNOTATION
 from emu.modelled import NotModelled, WithoutEffect
 from emu.scenario.gallery import stories
@@ -291,7 +291,7 @@ def test_objects_made_in_code_are_looked_at_too() -> None:
 
 
 def test_annotations_are_those_that_the_kubelet_reads() -> None:
-    own = {kubelet.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION, SCRIPT_ANNOTATION}
+    own = {wanted.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION, SCRIPT_ANNOTATION}
     assert set(ANNOTATIONS) == {*own, lifetime.RUNS_ANNOTATION, lifetime.EXIT_ANNOTATION}
 
 

@@ -201,6 +201,13 @@ class BridgePlugin:
         interfaces = (*_interfaces(attachment, bridge, outside, inside), *result.interfaces[3:])
         return msgspec.structs.replace(result, interfaces=interfaces)
 
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        """Not where an ADD does more than to give the bridge a port: VLANs, rules."""
+        conf = _load(config)
+        if conf.vlan or conf.vlan_trunk is not None or conf.macspoofchk or conf.ip_masq or conf.promisc_mode:
+            return None
+        return invoke.lease(conf.ipam.type, config, attachment) if conf.ipam.type else None
+
     def _layer3(
         self,
         conf: BridgeConf,

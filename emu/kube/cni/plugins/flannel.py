@@ -126,6 +126,12 @@ class FlannelPlugin:
         except CniError as error:
             raise failure(f"failed to delegate add: {error}") from None
 
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        """Those of the plugin that does the work."""
+        conf = _load(config, "failed to load flannel netconf file: ")
+        made = delegate_of(conf, subnet_env(attachment.host, conf.subnet_file))
+        return invoke.lease(made["type"], made, attachment)
+
     def check(self, config: Config, attachment: Attachment) -> None:
         """The real one looks at nothing."""
 

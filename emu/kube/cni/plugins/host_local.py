@@ -147,8 +147,12 @@ class HostLocal:
             raise unmodelled("host-local", "resolvConf")
         store = HostLocalStore.of(attachment.host, conf.name, ipam.data_dir)
         owner = (attachment.container_id, attachment.ifname)
+        if owner in attachment.host.leased:
+            attachment.host.leased.discard(owner)
+            ips: list[IP] = [_leased(store, sets[0], owner)]
+            return Result(ips=tuple(ips), routes=tuple(ipam.routes))
         requested = _requested(conf, attachment)
-        ips: list[IP] = []
+        ips = []
         # what this very ADD took goes back when a later range set fails; an earlier ADD's addresses do, too
         try:
             for number, ranges in enumerate(sets):
@@ -167,6 +171,14 @@ class HostLocal:
                 store.release(owner)
             raise
         return Result(ips=tuple(ips), routes=tuple(ipam.routes))
+
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        """Not where several range sets give one each: an ADD that fails moves on in those before."""
+        if len(_load(config)[2]) != 1:
+            return None
+        result = self.add(config, attachment)
+        attachment.host.leased.add((attachment.container_id, attachment.ifname))
+        return result
 
     def check(self, config: Config, attachment: Attachment) -> None:
         conf, ipam, _ = _load(config)
@@ -197,6 +209,14 @@ def _allocate(store: HostLocalStore, ranges: RangeSet, number: int, owner: Owner
         if store.reserve(addr, owner, number):
             return _ip(addr, here)
     raise failure(f"no IP addresses available in range set: {ranges}")
+
+
+def _leased(store: HostLocalStore, ranges: RangeSet, owner: Owner) -> IP:
+    """The one address that an owner has, by `_allocate`."""
+    addr = store.addresses_of[owner][0]
+    here = ranges.range_of(addr)
+    assert here is not None
+    return _ip(addr, here)
 
 
 def _ip(addr: int, here: Range) -> IP:

@@ -54,7 +54,7 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
         self._there: dict[str, tuple[RuleSet, Own]] = {}  # by node, the rules in force that its own were found in
 
     def start(self, node: Node, own: NodeObject) -> NodeObject:
-        facts, backend, net = self.facts(node), self.conf.backend, node.net
+        facts, backend, net = self.facts(node), self.conf.backend, node.root
         address = b""
         if backend.type == VXLAN:
             address = self._device(net, facts, stored_mac(own)).mac
@@ -75,8 +75,8 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
     def facts(self, node: Node) -> Own:
         """Raises InputError: no device, or no pod CIDR."""
         device = self._outer(node)
-        address = node.net.ipv4.select_addr(device, 0)
-        if node.pod_cidr is None or not any(each.device is device for each in node.net.ipv4.addresses):
+        address = node.root.ipv4.select_addr(device, 0)
+        if node.pod_cidr is None or not any(each.device is device for each in node.root.ipv4.addresses):
             raise InputError(f"flanneld of {node.name} needs a pod CIDR and an address on {device.name}")
         return Own(node.name, node.pod_cidr, device.name, address)
 
@@ -84,7 +84,7 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
         return {lease.subnet: lease for lease in view if lease.subnet != facts.subnet}
 
     def apply(self, node: Node, value: Peers) -> bool:
-        facts, net = self.facts(node), node.net
+        facts, net = self.facts(node), node.root
         for each in self._rules(facts):
             if not rules.there(net, each):
                 rules.put(net, each)
@@ -101,21 +101,21 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
     def intact(self, node: Node) -> bool:
         """Are the rules there, and every ten seconds: host-gw's routes?"""
         count = self._checks[node.name] = self._checks.get(node.name, 0) + 1
-        ruleset, facts = node.net.ipv4.tables.ruleset, self.facts(node)
+        ruleset, facts = node.root.ipv4.tables.ruleset, self.facts(node)
         known, of = self._there.get(node.name, (None, None))
         if known is not ruleset or of != facts:
-            if not all(rules.there(node.net, each) for each in self._rules(facts)):
+            if not all(rules.there(node.root, each) for each in self._rules(facts)):
                 return False
             self._there[node.name] = ruleset, facts
         if self.conf.backend.type != HOST_GW or count % 2:
             return True
-        return all(_direct(node.net, lease) for lease in self._applied.get(node.name, {}).values())
+        return all(_direct(node.root, lease) for lease in self._applied.get(node.name, {}).values())
 
     # -- the node ---------------------------------------------------------------------------------
 
     def _outer(self, node: Node) -> Device:
         """The device of --iface, else that of the default route."""
-        net, name = node.net, self.conf.iface
+        net, name = node.root, self.conf.iface
         if name:
             if name not in net.devices:
                 raise InputError(

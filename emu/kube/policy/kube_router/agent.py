@@ -235,26 +235,26 @@ class KubeRouter(Agent[View, str, State]):
             changed = value.changed if value.number != before.state.number else Changed(frozenset(), frozenset())
             own, last = value.wanted.own, before.state.wanted.own
             mine = [] if own is last else [name for name in {**last, **own} if own.get(name) is not last.get(name)]
-            tables.put_sets(node.net, value.sets, old, changed.sets)
-            tables.change(node.net, value.wanted, [*changed.chains, *mine])
-            tables.destroy_sets(node.net, value.sets, old, changed.sets)
+            tables.put_sets(node.root, value.sets, old, changed.sets)
+            tables.change(node.root, value.wanted, [*changed.chains, *mine])
+            tables.destroy_sets(node.root, value.sets, old, changed.sets)
         else:
-            tables.put_sets(node.net, value.sets, old)
-            tables.put(node.net, value.wanted, names.owned)
-            tables.destroy_sets(node.net, value.sets, old)
-        there = node.net.ipv4.tables
+            tables.put_sets(node.root, value.sets, old)
+            tables.put(node.root, value.wanted, names.owned)
+            tables.destroy_sets(node.root, value.sets, old)
+        there = node.root.ipv4.tables
         self._applied[node.name] = _Applied(value, there.ruleset.tables.get("filter"), len(there.ipsets))
         return True
 
     @staticmethod
     def _as_left(node: Node, before: _Applied) -> bool:
         """Whether nothing else has changed the node's filter table or sets since."""
-        there = node.net.ipv4.tables
+        there = node.root.ipv4.tables
         return there.ruleset.tables.get("filter") is before.chains and len(there.ipsets) == before.sets
 
     def intact(self, node: Node) -> bool:
         before = self._applied.get(node.name)
-        return before is not None and tables.in_place(node.net, before.state.wanted)
+        return before is not None and tables.in_place(node.root, before.state.wanted)
 
 
 dataplanes.add(NAME)(
