@@ -261,7 +261,7 @@ class Cluster(Verbs):
         if sandbox.wired is None:
             if sandbox.name in self.namespaces:  # as above
                 self._leave(self.namespaces[sandbox.name])
-            self.addresses.expect(POD, sandbox.name, sandbox.ip)
+            self.addresses.expect(POD, sandbox.name, int(sandbox.ip))
         self.namespaces.hold(sandbox.name, sandbox)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:

@@ -455,10 +455,11 @@ class Kubelet:
         self.deps.store.put(replace(pod, status=status))
 
     def _run(self, sandbox: Sandbox, container: Container, wanted: list[Wanted], guessed: Collection[Port]) -> Running:
-        running = Running(container.name)
+        assert sandbox.wired is not None
+        running, net = Running(container.name), sandbox.wired.net
         for app, port, protocol in wanted:
             try:
-                running.apps.append(apps[app](sandbox.net, port, protocol, sandbox.name))
+                running.apps.append(apps[app](net, port, protocol, sandbox.name))
                 running.ports.append((port, protocol))
                 self.deps.started(running.apps[-1])
             except SocketError as error:

@@ -143,16 +143,21 @@ class HostLocal:
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf, ipam, sets = _load(config)
+        owner = (attachment.container_id, attachment.ifname)
+        if owner not in attachment.host.leased:
+            return self._give(conf, ipam, sets, attachment)
+        attachment.host.leased.discard(owner)
+        store = HostLocalStore.of(attachment.host, conf.name, ipam.data_dir)
+        return Result(ips=(_leased(store, sets[0], owner),), routes=tuple(ipam.routes))
+
+    def _give(self, conf: _NetConf, ipam: _Ipam, sets: list[RangeSet], attachment: Attachment) -> Result:
+        """An address of each range set, or none."""
         if ipam.resolv_conf:
             raise unmodelled("host-local", "resolvConf")
         store = HostLocalStore.of(attachment.host, conf.name, ipam.data_dir)
         owner = (attachment.container_id, attachment.ifname)
-        if owner in attachment.host.leased:
-            attachment.host.leased.discard(owner)
-            ips: list[IP] = [_leased(store, sets[0], owner)]
-            return Result(ips=tuple(ips), routes=tuple(ipam.routes))
         requested = _requested(conf, attachment)
-        ips = []
+        ips: list[IP] = []
         # what this very ADD took goes back when a later range set fails; an earlier ADD's addresses do, too
         try:
             for number, ranges in enumerate(sets):
@@ -174,9 +179,10 @@ class HostLocal:
 
     def lease(self, config: Config, attachment: Attachment) -> Result | None:
         """Not where several range sets give one each: an ADD that fails moves on in those before."""
-        if len(_load(config)[2]) != 1:
+        conf, ipam, sets = _load(config)
+        if len(sets) != 1:
             return None
-        result = self.add(config, attachment)
+        result = self._give(conf, ipam, sets, attachment)
         attachment.host.leased.add((attachment.container_id, attachment.ifname))
         return result
 

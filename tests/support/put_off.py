@@ -1,0 +1,52 @@
+"""Two clusters of the same objects: in one each pod is wired when it starts, in the other when its node is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alike import differences
+from emu.kube.api.loader import load_text
+from emu.kube.cluster import Cluster, ClusterConfig
+
+# what stands for the putting off itself, and caches that hold any one of equal values
+APART = ("._unwired", ".later", ".mode._intact", "._random", "._holders")
+
+
+class AtOnce(Cluster):
+    """Nothing is put off. Once built it is a cluster as any other, and compares as one."""
+
+    _put_off = False
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.__class__ = Cluster  # type: ignore[assignment]
+
+
+def pair(nodes: int, text: str, seed: int = 0, **config: Any) -> tuple[Cluster, Cluster]:
+    """The one where nothing is put off comes first."""
+    settings, objects = ClusterConfig.of(nodes, **config), load_text(text).objects
+    return AtOnce(settings, objects, seed=seed, capture=False), Cluster(settings, objects, seed=seed, capture=False)
+
+
+def unwired(cluster: Cluster) -> list[str]:
+    """The pods that have no network yet."""
+    return [name for name, pod in cluster.pods.items() if pod.wired is None]
+
+
+def asleep(cluster: Cluster) -> list[str]:
+    """The nodes that nothing has touched."""
+    return [name for name, node in cluster.nodes.items() if node.later is not None]
+
+
+def unlike(one: Cluster, other: Cluster) -> list[str]:
+    """Where two clusters differ once nothing is put off any more: anything that they hold, or would draw next."""
+    assert list(one.namespaces) == list(other.namespaces)
+    assert [net.name for net in one.namespaces.values()] == [net.name for net in other.namespaces.values()]
+    draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
+    states = [
+        {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": mine}
+        for cluster, mine in zip((one, other), draws, strict=True)
+    ]
+    found, count = differences(*states, lambda path: path.endswith(APART))
+    assert found or count > 100 * len(one.nodes), count
+    return found
