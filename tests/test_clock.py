@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emu.clock import MS, SECOND, TICK_NS, US, Clock, Timer, Values, wheel_slot
+from emu.clock import MS, SECOND, TICK_NS, US, Clock, Moment, Timer, Values, wheel_slot
 
 
 class Log:
@@ -224,6 +224,53 @@ def test_one_frame_or_none_is_no_group() -> None:
     clock.together(0)
     clock.drain()
     assert (seen, clock.now) == ([1], US)
+
+
+def test_what_is_done_late_has_its_own_time_and_meets_nothing_that_is_on_its_way() -> None:
+    """Also inside of a delivery: what was on its way stays there, in its order and time."""
+    clock, seen = Clock(), list[object]()
+    clock.packets = 7
+
+    def late() -> None:
+        seen.append(("late", clock.moment))
+        clock.packets += 2
+        clock.enqueue((arrive, "sent late"))
+
+    def arrive(frame: str) -> None:
+        seen.append((frame, clock.moment))
+        if frame == "first":
+            seen.append(clock.earlier(Moment(MS, 3), late))
+
+    clock.run_until(2 * MS)
+    for frame in ("first", "second"):
+        clock.enqueue((arrive, frame))
+    clock.drain()
+    assert seen == [
+        ("first", (2 * MS + US, 7)),
+        ("late", (MS, 3)),
+        ("sent late", (MS + US, 5)),
+        (MS + US, 5),
+        ("second", (2 * MS + 2 * US, 7)),
+    ]
+
+
+def test_what_is_done_late_may_fail() -> None:
+    clock, seen = Clock(), list[int]()
+    clock.run_until(2 * MS)
+    clock.enqueue((seen.append, 1))
+    with pytest.raises(ZeroDivisionError):
+        clock.earlier(Moment(MS, 0), lambda: seen.append(1 // 0))
+    assert clock.now == 2 * MS
+    with pytest.raises(AssertionError, match="a timer was started in the past"):
+        clock.earlier(Moment(MS, 0), lambda: seen.append(clock.call_later(1, lambda: None).rank))
+    clock.drain()
+    assert (seen, clock.now) == ([-1, 1], 2 * MS + US)
+
+
+def test_time_may_pass_without_anything_in_it() -> None:
+    clock = Clock()
+    clock.skip_to(Moment(3 * US, 4))
+    assert (clock.now, clock.packets, clock.moment) == (3 * US, 4, Moment(3 * US, 4))
 
 
 def test_a_script_answers_first_and_then_the_source_draws_as_if_it_had_not_been_there() -> None:

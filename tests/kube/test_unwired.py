@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -155,7 +155,7 @@ class Never(NamedTuple):
 
     metadata: str = ""
     spec: str = "containers: [{name: c}]"
-    config: dict[str, object] = {}
+    config: dict[str, Any] = {}
 
 
 NEVER = {
@@ -219,16 +219,20 @@ def test_a_wrong_network_is_an_error_at_once() -> None:
 
 def test_plugins_that_do_more_than_a_port(tmp_path: Path) -> None:
     """Their pods are wired at their start."""
-    ipam = '"ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.PodCIDR}}"}]]}'
-    for more, keys in (
-        ("", '"ipMasq": true, '), ("", '"vlan": 5, '), ("", '"macspoofchk": true, '), ("", '"promiscMode": true, '),
-        (', {"type": "firewall"}', ""), (', {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}}', ""),
+    ranges = '[{"subnet": "{{.PodCIDR}}"}]'
+    for more, keys, own in (
+        ("", '"ipMasq": true, ', ranges), ("", '"vlan": 5, ', ranges), ("", '"macspoofchk": true, ', ranges),
+        ("", '"promiscMode": true, ', ranges), (', {"type": "firewall"}', "", ranges),
+        (', {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}}', "", ranges),
+        ("", '"forceAddress": true, ', '[{"subnet": "10.244.1.0/30"}, {"subnet": "10.244.1.8/29"}]'),
+        ("", "", f'{ranges}, [{{"subnet": "10.9.0.0/16"}}]'),
     ):  # fmt: skip
+        ipam = f'"ipam": {{"type": "host-local", "ranges": [{own}]}}'
         file = tmp_path / "net.conflist"
         text = f'{{"cniVersion": "1.0.0", "name": "net", "plugins": [{{"type": "bridge", "isGateway": true, {keys}{ipam}}}{more}]}}'
         file.write_text(text)
         at_once, later = pair(1, placed(1), network=str(file))
-        assert unwired(later) == [], (more, keys)
+        assert unwired(later) == [], (more, keys, own)
         assert unlike(at_once, later) == []
 
 

@@ -43,10 +43,10 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
     assert list(one.namespaces) == list(other.namespaces)
     assert [net.name for net in one.namespaces.values()] == [net.name for net in other.namespaces.values()]
     draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
-    states = [
-        {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": mine}
-        for cluster, mine in zip((one, other), draws, strict=True)
-    ]
-    found, count = differences(*states, lambda path: path.endswith(APART))
+    mine, theirs = (
+        {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn}
+        for cluster, drawn in zip((one, other), draws, strict=True)
+    )
+    found, count = differences(mine, theirs, lambda path: path.endswith(APART))
     assert found or count > 100 * len(one.nodes), count
     return found

@@ -100,6 +100,41 @@ def test_twice_without_del() -> None:
     )
 
 
+def test_an_address_before_the_add() -> None:
+    """The ADD gives the one that was kept for it, whatever came in between, and only once; DEL frees it."""
+    config, at = conf(subnet="10.244.1.0/29", routes=[{"dst": "0.0.0.0/0"}]), machine()
+    kept = invoke.lease("host-local", config, replace(at, container_id="early", netns=None))
+    assert kept is not None and [ip.address for ip in kept.ips] == ["10.244.1.2/29"]
+    assert add(config, at, "other") == ["10.244.1.3/29"]
+    assert invoke.add("host-local", config, replace(at, container_id="early")) == kept
+    with pytest.raises(CniError, match="duplicate allocation"):
+        add(config, at, "early")
+    invoke.lease("host-local", config, replace(at, container_id="never", netns=None))
+    invoke.delete("host-local", config, replace(at, container_id="early"))
+    assert [add(config, at, name) for name in ("c", "d", "e")] == [
+        ["10.244.1.5/29"],
+        ["10.244.1.6/29"],
+        ["10.244.1.2/29"],
+    ]
+    with pytest.raises(CniError, match="no IP addresses available"):
+        invoke.lease("host-local", config, replace(at, container_id="late", netns=None))
+
+
+def test_several_ranges_and_other_plugins_give_none_before_the_add() -> None:
+    config = {
+        **conf(),
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]},
+    }
+    assert invoke.lease("host-local", config, machine()) is None
+    assert add(config, machine(), "c") == ["10.1.0.2/24", "10.2.0.2/24"]
+    either = {
+        **conf(),
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}, {"subnet": "10.2.0.0/24"}]]},
+    }
+    assert invoke.lease("host-local", either, machine()) is None
+    assert invoke.lease("static", {**conf(), "ipam": {"type": "static"}}, machine()) is None
+
+
 def test_del_and_check() -> None:
     config, at = conf(subnet="10.0.0.0/24"), machine()
     with pytest.raises(CniError, match="Failed to find address added by container first"):

@@ -178,9 +178,10 @@ class HostLocal:
         return Result(ips=tuple(ips), routes=tuple(ipam.routes))
 
     def lease(self, config: Config, attachment: Attachment) -> Result | None:
-        """Not where several range sets give one each: an ADD that fails moves on in those before."""
+        """Only from one range: of several sets an ADD that fails has moved on in the first ones, and addresses of another range may have
+        another gateway."""
         conf, ipam, sets = _load(config)
-        if len(sets) != 1:
+        if len(sets) != 1 or len(sets[0]) != 1:
             return None
         result = self._give(conf, ipam, sets, attachment)
         attachment.host.leased.add((attachment.container_id, attachment.ifname))
