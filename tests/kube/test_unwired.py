@@ -221,15 +221,15 @@ def test_plugins_that_do_more_than_a_port(tmp_path: Path) -> None:
     """Their pods are wired at their start."""
     ranges = '[{"subnet": "{{.PodCIDR}}"}]'
     for more, keys, own in (
-        ("", '"ipMasq": true, ', ranges), ("", '"vlan": 5, ', ranges), ("", '"macspoofchk": true, ', ranges),
+        ("", '"isGateway": true, "ipMasq": true, ', ranges), ("", '"vlan": 5, ', ranges), ("", '"macspoofchk": true, ', ranges),
         ("", '"promiscMode": true, ', ranges), (', {"type": "firewall"}', "", ranges),
         (', {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}}', "", ranges),
-        ("", '"forceAddress": true, ', '[{"subnet": "10.244.1.0/30"}, {"subnet": "10.244.1.8/29"}]'),
+        ("", '"isGateway": true, "forceAddress": true, ', '[{"subnet": "10.244.1.0/30"}, {"subnet": "10.244.1.8/29"}]'),
         ("", "", f'{ranges}, [{{"subnet": "10.9.0.0/16"}}]'),
     ):  # fmt: skip
         ipam = f'"ipam": {{"type": "host-local", "ranges": [{own}]}}'
         file = tmp_path / "net.conflist"
-        text = f'{{"cniVersion": "1.0.0", "name": "net", "plugins": [{{"type": "bridge", "isGateway": true, {keys}{ipam}}}{more}]}}'
+        text = f'{{"cniVersion": "1.0.0", "name": "net", "plugins": [{{"type": "bridge", {keys}{ipam}}}{more}]}}'
         file.write_text(text)
         at_once, later = pair(1, placed(1), network=str(file))
         assert unwired(later) == [], (more, keys, own)
