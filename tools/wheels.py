@@ -86,6 +86,7 @@ LEFT_OUT: dict[str, str] = {
     "emu/kube/flow/testbed.py": "declares, and has no code",
     "emu/kube/flow/verbs.py": "a cluster derives from it, and a user may derive from that",
     "emu/kube/node/bandwidth.py": "reads annotations, once a pod",
+    "emu/kube/node/namespaces.py": "derives from an interpreted class",
     "emu/kube/node/node.py": "an address that shows itself is a subclass of int",
     "emu/kube/node/script.py": "as bandwidth.py",
     "emu/kube/proxy/iptables/mode.py": "as a match",

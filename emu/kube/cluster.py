@@ -35,10 +35,10 @@ from emu.kube.flow.names import NODE, OUTSIDE, POD, ROLES, UNDERLAY, AddressBook
 from emu.kube.flow.verbs import Verbs
 from emu.kube.live.pods import Arrivals
 from emu.kube.loops import Loops
-from emu.kube.namespaces import Namespaces
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
 from emu.kube.node.kubelet import Kubelet
+from emu.kube.node.namespaces import Namespaces
 from emu.kube.node.node import Node, Sandbox, switch_offloads_on
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes

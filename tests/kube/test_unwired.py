@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from emu.kube.api.core import Pod
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.node.unwired import Unwired
+from emu.wire.frame import Frame
 from put_off import AtOnce, asleep, pair, unlike, unwired
 from reachable import shared
 
@@ -258,3 +260,24 @@ def test_a_wiring_that_costs_otherwise_is_no_guess() -> None:
     cluster.nodes["node-1"].root.devices["cbr0"].ports[0].device.clock.hop_ns += 1  # type: ignore[attr-defined]
     with pytest.raises(AssertionError, match="another cost"):
         cluster.nodes["node-1"].wake()
+
+
+def test_the_same_frames_at_the_same_times() -> None:
+    """What crosses the cables between the nodes, by the underlay's own taps, which touch no node."""
+    seen: list[list[tuple[int, str, int, bytes]]] = []
+    for cluster in pair(4, f"{WEB}---\n{placed(4)}", underlay="switched"):
+        seen.append(frames := [])
+        for name, net in cluster.underlay.namespaces.items():
+            for device in net.devices.values():
+                device.tap = partial(_note, cluster, frames, f"{name}/{device.name}")
+        assert cluster.tcp("external", "node/node-2:30080", b"x").delivered
+        cluster.drain("node-3")
+        assert cluster.ping("default/n1-2", "default/n4-1").delivered
+        cluster.wait(60)
+    assert len(seen[0]) > 50 and seen[0] == seen[1]
+
+
+def _note(
+    cluster: Cluster, frames: list[tuple[int, str, int, bytes]], where: str, frame: Frame, direction: int
+) -> None:
+    frames.append((cluster.clock.now, where, direction, bytes(frame.buf)))

@@ -52,7 +52,7 @@ def add(kind: str, config: Config, attachment: Attachment) -> Result:
 
 
 def lease(kind: str, config: Config, attachment: Attachment) -> Result | None:
-    """The addresses of an ADD that comes later, by the plugin called `kind`; None where it cannot tell. Raises CniError."""
+    """The addresses of an ADD that comes later, by the plugin called `kind`; None where it does not know them before. Raises CniError."""
     plugin = find(kind, attachment.host)
     return plugin.lease(config, attachment) if isinstance(plugin, Leasing) else None
 

@@ -109,8 +109,8 @@ class Runtime:
         return result
 
     def lease(self, network: NetworkConfigList, attachment: Attachment) -> Result | None:
-        """The addresses that an ADD without capability arguments will give, kept for it. None: the network's plugins do not tell before
-        they do their work. Raises CniError."""
+        """The addresses that an ADD without capability arguments will give, kept for it. None: the network's plugins do not know them
+        before they do their work. Raises CniError."""
         first, *others = network.plugins
         if any(each["type"] not in IDLE or "runtimeConfig" in each for each in others):
             return None

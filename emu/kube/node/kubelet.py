@@ -101,7 +101,7 @@ class Kubelet:
     """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
     def __init__(self, deps: Dependencies, node: Node, network: Network, *, put_off: bool = False) -> None:
-        """`put_off`: a pod may be wired later than it starts, where no one can tell (`unwired.py`)."""
+        """`put_off`: a pod may be wired later than it starts, where that shows nowhere (`unwired.py`)."""
         self.deps, self.node, self.network = deps, node, network
         self._host = Host(node.root, disk=node.disk)
         self._runtime = Runtime()

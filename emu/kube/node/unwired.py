@@ -2,7 +2,7 @@
 
 An ordinary pod of a node that nothing has touched gets its address when it starts; the time passes, and the packets come and go,
 that its wiring takes. All else is done when the first frame passes a device of the node, or when someone asks for a namespace
-there: pod after pod as each started, at the time when it did, so that nothing can tell afterwards that it was done late. From then on
+there: pod after pod as each started, at the time when it did, so that nothing shows afterwards that it was done late. From then on
 nothing is put off on the node. Must not know what is wired, nor how, nor who asks.
 """
 
