@@ -37,7 +37,7 @@ from emu.kube.live.pods import Arrivals
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
-from emu.kube.node.kubelet import Kubelet
+from emu.kube.node.kubelet import IFNAME, Kubelet
 from emu.kube.node.namespaces import Namespaces
 from emu.kube.node.node import Node, Sandbox, switch_offloads_on
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
@@ -129,9 +129,8 @@ class Cluster(Verbs):
         for host, wanted in self.outside_apps.items():
             for app, port, protocol in wanted:
                 apps[app](self.underlay.hosts[host], port, protocol, host)
-        put_off = (
-            self._put_off and not capture and not config.live
-        )  # where there is no capture, no one sees when a pod is wired
+        # where there is a capture, it has the frames of each pod's wiring
+        put_off = self._put_off and not capture and not config.live
         self.kubelets = [Kubelet(self, node, self._network(node), put_off=put_off) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
@@ -240,8 +239,9 @@ class Cluster(Verbs):
         if self._dropped in net.drop_listeners:
             self.namespaces[name] = net
             return
-        if name in self.namespaces and not self.namespaces.expected(name):  # a pod of that name ends on another node
-            self._leave(self.namespaces[name])
+        there = self.namespaces.get(name)
+        if there is not None and there is not net:  # a pod of that name ends on another node
+            self._leave(there)
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
@@ -261,7 +261,7 @@ class Cluster(Verbs):
         if sandbox.wired is None:
             if sandbox.name in self.namespaces:  # as above
                 self._leave(self.namespaces[sandbox.name])
-            self.addresses.expect(POD, sandbox.name, int(sandbox.ip))
+            self.addresses.expect(POD, sandbox.name, int(sandbox.ip), IFNAME)
         self.namespaces.hold(sandbox.name, sandbox)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:

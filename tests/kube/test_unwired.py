@@ -145,6 +145,32 @@ def test_who_does_not(look: Callable[[Cluster], object]) -> None:
     assert unlike(at_once, later) == []
 
 
+@pytest.mark.parametrize("before", ["", placed(1)], ids=["as the first there", "as one of several"])
+def test_a_name_that_starts_on_another_node_before_it_ends(before: str) -> None:
+    """The kubelet of node-1 starts the new db-0 before that of node-2 ends the old one, which has no network by then."""
+    pods = placed(2).split("\n---\n")[3:] + [each for each in [before] if each]
+    db = (
+        "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {replicas: 1, selector: {matchLabels: {app: db}}, "
+        "template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c}]}}}}"
+    )
+    clusters = at_once, later = pair(2, "\n---\n".join(pods))
+    for each in clusters:
+        each.cordon("node-1")
+        each.apply(db)
+        if each is later:
+            assert "default/db-0" in unwired(later) and later.pods["default/db-0"].node.name == "node-2"
+        each.cordon("node-1", unschedulable=False)
+        each.cordon("node-2")
+        each.delete("pod", "default", "db-0", grace_s=0, settle=False)
+        assert each.pods["default/db-0"].node.name == "node-1"
+    copies = [each.fork() for each in clusters]
+    assert unlike(at_once, later) == []
+    for each in copies:
+        each.settle()
+        assert each.ping("default/db-0", "default/n2-1").delivered
+    assert unlike(*copies) == []
+
+
 def test_all_namespaces_touch_all_nodes() -> None:
     for values in (lambda made: [*made.namespaces.values()], lambda made: dict(made.namespaces.items())):
         cluster = Cluster(3, load_text(placed(3)).objects, capture=False)

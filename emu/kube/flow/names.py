@@ -54,14 +54,16 @@ class AddressBook:
 
     def added(self, rank: int, name: str, family: int, address: Address) -> None:
         """An address of a namespace that is watched."""
-        device = address.device.name
+        self._add(rank, name, (family, address.addr), address.device.name)
+
+    def expect(self, rank: int, name: str, addr: int, device: str) -> None:
+        """An address that a namespace will have, which is not there yet."""
+        self._add(rank, name, (AF_INET, addr), device)
+
+    def _add(self, rank: int, name: str, key: Key, device: str) -> None:
         if device != "lo":
             plain = rank != UNDERLAY and not self._owned.get((rank, name))
-            self._own(rank, name, (family, address.addr), name if plain else f"{name}/{device}")
-
-    def expect(self, rank: int, name: str, addr: int) -> None:
-        """The first address that a namespace will have, which is not there yet."""
-        self._own(rank, name, (AF_INET, addr), name)
+            self._own(rank, name, key, name if plain else f"{name}/{device}")
 
     def forget(self, name: str, rank: int) -> None:
         """An owner is gone."""

@@ -22,7 +22,7 @@ from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import Key, replace
 from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
-from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
+from emu.kube.cni.spec import Attachment, Host, NoAddressLeft, Result
 from emu.kube.networks.network import Network
 from emu.kube.node.capabilities import capability_args
 from emu.kube.node.found import Found, Listening
@@ -239,16 +239,13 @@ class Kubelet:
         sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, 0, found=state)
         known, silent = self._listening(pod, state)
         later, started = self._unwired, deps.clock.moment
-        if node.later is None or later is None:
-            later = None
-        elif state is not None or deps.clock.backlog or name in self._waiting or not ordinary(pod, known):
-            later.wake()
-            later = None
-        elif later.begun:
-            if self._put_off(later, sandbox, pod, known):
+        if later is not None and node.later is not None:
+            alone = state is None and not deps.clock.backlog and name not in self._waiting
+            may = alone and ordinary(pod, known)
+            if may and later.begun and self._put_off(later, sandbox, pod, known):
                 return
-            later.wake()
-            later = None
+            if later.begun or not may:
+                later.wake()
         if pod.spec.host_network:
             sandbox.ip, sandbox.host_network = Ip4(node.ip if state is None else ip4(state.address)), True
             sandbox.wired = Wired(node.net)
@@ -256,7 +253,7 @@ class Kubelet:
             net = self._namespace(name)
             sandbox.capability_args = capability_args(name, pod, self.network, deps.warnings)
             try:
-                self._wire(sandbox, net)
+                result = self._set_up(sandbox, net)
             except NoAddressLeft as error:
                 node.wake()
                 self._wait(name, pod, net, error)
@@ -264,6 +261,9 @@ class Kubelet:
             except EmuError as error:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
+            deps.clock.drain()
+            sandbox.wired = Wired(net, result)
+            sandbox.ip = Ip4(ip4(result.ips[0].address.partition("/")[0]))
         waits = self._waiting.pop(name, None)
         if waits is not None:
             if waits.timer is not None:
@@ -271,19 +271,16 @@ class Kubelet:
             deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
         self._run_all(pod, sandbox, known, silent)
-        if later is not None:
+        if later is not None and node.later is not None:
             later.begin(started)
             deps.hold(sandbox)
         if state is None:
             self._report(pod, sandbox)
 
-    def _wire(self, sandbox: Sandbox, net: Netns) -> None:
+    def _set_up(self, sandbox: Sandbox, net: Netns) -> Result:
         """Raises NoAddressLeft and other EmuErrors."""
         attachment = self._attachment(sandbox, net)
-        result = self._runtime.set_up(self.network.config, attachment, sandbox.capability_args)
-        self.deps.clock.drain()
-        sandbox.wired = Wired(net, result)
-        sandbox.ip = Ip4(ip4(result.ips[0].address.partition("/")[0]))
+        return self._runtime.set_up(self.network.config, attachment, sandbox.capability_args)
 
     def _put_off(self, later: Unwired, sandbox: Sandbox, pod: Pod, known: Listening) -> bool:
         """Start a pod with an address alone. False: it is to be wired now."""
@@ -303,7 +300,11 @@ class Kubelet:
     def _wire_late(self, put_off: PutOff) -> None:
         """What `_put_off` has left out."""
         sandbox, pod, known, _ = put_off
-        self._wire(sandbox, self._namespace(sandbox.name))
+        net = boot.namespace(self.deps.clock, sandbox.name, machine=self.node.root)
+        sandbox.wired = Wired(net)
+        self.deps.adopt(sandbox.name, net, node=self.node.name)
+        sandbox.wired.result = self._set_up(sandbox, net)
+        self.deps.clock.drain()
         self._run_all(pod, sandbox, known, ())
 
     def _listening(self, pod: Pod, state: Found | None) -> tuple[Listening, Collection[str]]:
@@ -334,9 +335,8 @@ class Kubelet:
         sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
         if sandbox is None or sandbox.uid != pod.metadata.uid or sandbox.ended:
             return
-        there: set[tuple[int, str]] = {
-            (each.container_port, each.protocol) for each in pod.spec.ports
-        }  # silent, or taken by another
+        # silent, or taken by another
+        there: set[tuple[int, str]] = {(each.container_port, each.protocol) for each in pod.spec.ports}
         if sandbox.wired is None and self._unwired is not None:
             there.update(self._unwired.pods[sandbox.name].known)
         more = {port: app for port, app in open_ports(self.deps.store, pod).items() if port not in there}

@@ -18,11 +18,6 @@ class Namespaces(MutableMapping[str, Netns]):
         """The namespace of that name is the one that a node or pod has."""
         self._holders[name] = holder
 
-    def expected(self, name: str) -> bool:
-        """Is it the one of a pod whose network is put off?"""
-        holder = self._holders.get(name)
-        return isinstance(holder, Sandbox) and holder.wired is None
-
     def __getitem__(self, name: str) -> Netns:
         holder = self._holders[name]
         return holder if isinstance(holder, Netns) else holder.net
