@@ -292,7 +292,8 @@ def test_the_same_frames_at_the_same_times() -> None:
     """What crosses the cables between the nodes, by the underlay's own taps, which touch no node."""
     seen: list[list[tuple[int, str, int, bytes]]] = []
     for cluster in pair(4, f"{WEB}---\n{placed(4)}", underlay="switched"):
-        seen.append(frames := [])
+        frames: list[tuple[int, str, int, bytes]] = []
+        seen.append(frames)
         for name, net in cluster.underlay.namespaces.items():
             for device in net.devices.values():
                 device.tap = partial(_note, cluster, frames, f"{name}/{device.name}")
