@@ -26,7 +26,7 @@ class EchoServer(UdpServer):
     def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
         """A datagram of a flow came. Raises SocketError."""
         if peer[1] != self.socket.port:
-            self.send(data, peer, flow)
+            super().received(data, peer, flow)
 
 
 @apps.add("echo")
