@@ -36,6 +36,7 @@ ROWS: dict[str, dict[str, str]] = {
         + tcp("0.0.0.0:8080", frm="default/web")
         + udp("0.0.0.0:99", connected="false")
         + ping("0.0.0.0")
+        + send("IP(dst='127.0.0.1')/UDP(sport=53, dport=53)/'x'", frm="default/web")  # a server that gets what looks like its own
     },
     "strange-protocols": {
         "steps": "".join(
