@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -29,10 +31,16 @@ def twin(test: T) -> T:
     return test
 
 
+def namespace(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace that has nothing to do with emu."""
     with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as process:
+        while namespace(process.pid) == namespace(os.getpid()):
+            time.sleep(0.01)  # the process is there before its namespace is
         yield process
         process.kill()
 
