@@ -32,7 +32,7 @@ def twin(test: T) -> T:
 
 
 def namespace(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/net")
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
 @pytest.fixture
