@@ -101,9 +101,12 @@ def _run(words: list[str]) -> int:
 
 
 def _hint(usage: str) -> str:
-    """What is meant by an option that had another meaning once."""
-    form = "'--output'" in usage and "is not one of" in usage
-    return "; a folder for captures is -d DIR" if form else ""
+    """What is meant by an option that had another meaning once, and by a file that is given as with other commands."""
+    if "'--output'" in usage and "is not one of" in usage:
+        return "; a folder for captures is -d DIR"
+    _, _, extra = usage.partition("unexpected extra argument(s) (")
+    file = extra.rstrip(")").partition(" ")[0]
+    return f"; a file is -f {file}" if file and os.path.exists(file) else ""  # noqa: PTH110  # pathlib is not loaded yet
 
 
 @contextmanager

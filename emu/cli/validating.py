@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from emu.report import Report, columns
 
 NO_EXPECTATION = "no-expectation"
 HEADINGS = ("FILE", "KIND", "OBJECTS", "WITHOUT EFFECT")
+NAMED = 2  # so many objects of one kind are named, more are counted
 
 
 def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
@@ -36,5 +38,19 @@ def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
             }
         )
         warnings += found
-    shown = [row | {"found": ", ".join(f"{n} {kind}" for kind, n in row["objects"].items())} for row in rows]
-    return Report(rows, columns(HEADINGS, shown, ("file", "kind", "found", "ignored"))), warnings
+    shown = [
+        row
+        | {"found": ", ".join(f"{n} {kind}" for kind, n in row["objects"].items())}
+        | {"unused": ", ".join(_in_short(row["ignored"]))}
+        for row in rows
+    ]
+    return Report(rows, columns(HEADINGS, shown, ("file", "kind", "found", "unused"))), warnings
+
+
+def _in_short(names: Sequence[str]) -> list[str]:
+    """Objects by `kind/name`; many of one kind as their number (JSON has all names)."""
+    kinds = Counter(name.partition("/")[0] for name in names)
+    counted = {kind for kind, count in kinds.items() if count > NAMED}
+    return [f"{count} {kind}" for kind, count in kinds.items() if kind in counted] + [
+        name for name in names if name.partition("/")[0] not in counted
+    ]

@@ -284,6 +284,11 @@ def test_the_scenario_that_the_cases_change_is_right(folder: Path, capsys: pytes
             ["trace", "-S", "client", "-D", "svc/wbe:80", "-f", "web.yaml"],
             "no Service is called 'wbe' (expected 'web'?)",
         ),
+        (
+            ["why", "--to", "svc/web:80", "web.yaml"],
+            "Got unexpected extra argument(s) (web.yaml); a file is -f web.yaml (",
+        ),
+        (["why", "--to", "svc/web:80", "absent.yaml"], "Got unexpected extra argument(s) (absent.yaml) (emu --help"),
         (["demo", "no-such-story"], "no scenario of the gallery is called 'no-such-story'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

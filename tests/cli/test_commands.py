@@ -220,6 +220,19 @@ def test_warnings(change: tuple[str, str], warning: str, capsys: Capsys, folder:
     assert capsys.readouterr().err == f"note: web.yaml:8: service/web: {warning}\n"
 
 
+def test_validate_counts_many_objects_without_effect(capsys: Capsys, folder: Path) -> None:
+    robots = "".join(
+        f"---\n{{apiVersion: v1, kind: {kind}, metadata: {{name: {name}}}}}\n"
+        for kind, names in {"ConfigMap": "abc", "Secret": "de"}.items()
+        for name in names
+    )
+    (folder / "more.yaml").write_text(MANIFEST + robots)
+    assert main(["validate", "more.yaml"]) == 0
+    assert "3 configmap, serviceaccount/robot, secret/d, secret/e" in capsys.readouterr().out
+    assert main(["validate", "more.yaml", "-o", "json"]) == 0
+    assert "configmap/c" in json.loads(capsys.readouterr().out)[0]["ignored"]
+
+
 def test_validate_reads_rules(capsys: Capsys, folder: Path) -> None:
     (folder / "a.rules").write_text("*filter\n-A INPUT -j ACCEPT\nCOMMIT\n")
     assert main(["validate", "a.rules", "-o", "json"]) == 0
