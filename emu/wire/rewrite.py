@@ -13,7 +13,8 @@ from emu.wire.checksum import adjust, checksum, pseudo_sum
 from emu.wire.frame import ICMP, IP_DF, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.tcp import HLEN, MSS, MSS_LENGTH, NOP, option_at
 
-_put_address = Struct("!I").pack_into
+_put_addresses = Struct("!HII").pack_into  # the header's checksum and both addresses
+_put_word = Struct("!H").pack_into
 
 
 def set_ethernet(frame: Frame, header: bytes | bytearray, dmac: bytes, smac: bytes) -> None:
@@ -51,8 +52,9 @@ def decrease_ttl(frame: Frame) -> None:
 
 def set_source(frame: Frame, addr: int, port: int) -> None:
     """New source address and port (echo id for ICMP queries), with both checksums."""
-    change = _set_address(frame.buf, 26, frame.src, addr)
+    change = addr + 0xFFFFFFFF - frame.src
     frame.src = addr
+    _set_addresses(frame, change)
     old, frame.sport = frame.sport, port
     if not frame.frag & IP_OFFSET:
         _set_port(frame, change, old, port, 0)
@@ -60,23 +62,20 @@ def set_source(frame: Frame, addr: int, port: int) -> None:
 
 def set_destination(frame: Frame, addr: int, port: int) -> None:
     """New destination address and port (ICMP: `port` is the type and code and must not change)."""
-    change = _set_address(frame.buf, 30, frame.dst, addr)
+    change = addr + 0xFFFFFFFF - frame.dst
     frame.dst = addr
+    _set_addresses(frame, change)
     if frame.proto != ICMP:
         old, frame.dport = frame.dport, port
         if not frame.frag & IP_OFFSET:
             _set_port(frame, change, old, port, 2)
 
 
-def _set_address(buf: bytearray, at: int, old: int, new: int) -> int:
-    """Write an address of the IPv4 header and adjust its checksum; gives what that adds to the sum of the pseudo header."""
-    change = new + 0xFFFFFFFF - old
+def _set_addresses(frame: Frame, change: int) -> None:
+    """Write the addresses of the IPv4 header. `change` is what the new one adds to the sum of the header, and of the pseudo header."""
+    buf = frame.buf
     total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
-    check = 0xFFFF - total if total else 0
-    buf[24] = check >> 8
-    buf[25] = check & 255
-    _put_address(buf, at, new)
-    return change
+    _put_addresses(buf, 24, 0xFFFF - total if total else 0, frame.src, frame.dst)
 
 
 def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:
@@ -107,11 +106,8 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
         check = 0xFFFF - total if total else 0
         if not check and proto == UDP:
             check = 0xFFFF
-        buf[at] = check >> 8
-        buf[at + 1] = check & 255
-    at = l4 + offset
-    buf[at] = new >> 8
-    buf[at + 1] = new & 255
+        _put_word(buf, at, check)
+    _put_word(buf, l4 + offset, new)
 
 
 def _set_other_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:

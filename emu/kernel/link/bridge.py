@@ -230,10 +230,11 @@ class Port:
     def forward(self, frame: Frame, ingress: Port | None) -> None:
         """Send out of this port, across FORWARD (bridged frames only) and POST_ROUTING (__br_forward)."""
         device = self.device
-        if not self.should_deliver(ingress, vid_of(frame)):
+        tagged = frame.vlan is not None
+        if not self.should_deliver(ingress, vid_of(frame) if tagged else 0):
             device.drop(device, frame, "NO_TX_TARGET")
             return
-        if frame.vlan is not None:
+        if tagged:
             self.vlans.handle(frame)
         trail = frame.trail
         if trail is not None:

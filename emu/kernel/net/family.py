@@ -173,6 +173,7 @@ class Family:
     def _cache(self, name: str) -> None:
         """Cache the sysctls that the walk reads for each packet (`CACHED` of a device's); `name` is the one that changed, "" for all."""
         self.fib.inputs.clear()
+        self.fib.outputs.clear()
         if name.endswith(".ignore_routes_with_linkdown"):
             self._cache_carriers()
         if name.startswith(f"net.{self.name}.conf."):
@@ -310,6 +311,7 @@ class Family:
         )
         address = Address(addr, length, device, scope, secondary, width)
         self.addresses.append(address)
+        self.fib.outputs.clear()
         for listener in self.address_listeners:
             listener(self.number, address)
         self.net.sysctl.settle_device(device.name)
@@ -356,11 +358,13 @@ class Family:
             gone += others
         came = [route for each in gone for route in self._kernel_routes(each)]
         self.addresses = [each for each in self.addresses if each not in gone]
+        self.fib.outputs.clear()
         for route in came:
             self.fib.withdraw(route)
         if promoted is not None:
             for each in gone[1:]:
                 self.addresses.append(replace(each, secondary=each is not promoted))
+                self.fib.outputs.clear()
                 for route in self._kernel_routes(self.addresses[-1]):
                     self.fib.append(route)
         for each in [each for each in self.addresses if each.device is device]:

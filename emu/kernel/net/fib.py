@@ -171,13 +171,14 @@ class Fib:
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
     `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it, and `inputs`:
-    the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide.
+    the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide;
+    and `outputs`: route and source address of what sockets send, by destination and the address that the socket is bound to.
     `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
     __slots__ = (
         "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "inputs", "kind_of", "known", "l3_table", "local", "main",
-        "merged", "own", "recorder", "tables", "width",
+        "merged", "outputs", "own", "recorder", "tables", "width",
     )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
@@ -189,6 +190,7 @@ class Fib:
         self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
         self.inputs: dict[tuple[int, int, int], Route] = {}
+        self.outputs: dict[tuple[int, int], tuple[Route, int]] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
         self._particular: frozenset[Route] = NO_ROUTES
         self._several: frozenset[Route] = NO_ROUTES
@@ -246,6 +248,7 @@ class Fib:
     def forget(self) -> None:
         self.known.clear()
         self.inputs.clear()
+        self.outputs.clear()
         self.generation += 1
         if self.recorder is not None:
             self.recorder.reread(ROUTES)

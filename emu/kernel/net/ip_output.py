@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emu.errors import SocketError
 from emu.kernel.net import multicast
 from emu.kernel.net.family import KEPT
+from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.multicast import FIRST_GROUP, TO_MANY, is_member
@@ -69,9 +70,18 @@ def destination(dst: int, src: int = 0) -> int:
 def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:
     """The route and source address for a socket's call. Raises SocketError with the errno of `route_output` (EOPNOTSUPP
     where emu cannot decide)."""
+    family = net.ipv4
+    fib = family.fib
+    known = fib.outputs.get((dst, src))
+    if known is not None and not family.exceptions:
+        return known
     route, source, failed = route_output(net, dst, src, 0, None, flow)
     if route is None:
         raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
+    if dst < FIRST_GROUP and fib.known.get(dst) is route:  # chosen among no next hops, changed for no destination
+        if len(fib.outputs) >= MOST_KNOWN:
+            fib.outputs.clear()
+        fib.outputs[dst, src] = route, source
     return route, source
 
 
@@ -105,7 +115,7 @@ def local_out(net: Netns, frame: Frame, interruptible: bool = False) -> str:
         ended = _through_vrf(net, frame, route.device.l3_master)
         if ended:
             return "" if ended == KEPT else ended
-    frame.outdev = family.out_device(route)
+    frame.outdev = family.out_device(route) if route.kind == "local" else route.device
     trail = frame.trail
     if trail is not None:
         trail.append(route)

@@ -101,7 +101,9 @@ class Netns:
         """A packet comes into being here: count and number it. `cause` is the number of the packet that it answers, or that waits
         for it (0: none)."""
         self.born += 1
-        self.number(frame, cause)
+        clock = self.clock  # `number`, without its call
+        clock.packets = frame.packet = clock.packets + 1
+        frame.caused_by = cause
 
     def number(self, frame: Frame, cause: int = 0) -> None:
         """Draw the number of a packet: its own, which copies, fragments, segments and tunnels keep."""

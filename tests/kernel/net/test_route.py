@@ -8,18 +8,19 @@ from functools import partial
 import pytest
 
 from emu.clock import SECOND, Clock
-from emu.errors import InputError
+from emu.errors import InputError, SocketError
 from emu.kernel import boot
 from emu.kernel.net.fib import MOST_KNOWN, Fib
 from emu.kernel.net.fib_rules import Flow, IpRule
 from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_input import route_input
+from emu.kernel.net.ip_output import route_socket
 from emu.kernel.net.iproute import parse_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.net.route_get import route_get
-from emu.wire.addr import Prefix, ip4
+from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import Frame
 from rules import packet
 
@@ -227,6 +228,80 @@ def test_what_came_in_before_a_change_is_routed_like_what_never_did(what: str) -
     CHANGES[what](fresh)
     after = routed(fresh, other)
     assert (routed(net, frame), routed(net, frame)) == (after, after) and after != before
+
+
+def remove(net: Netns, device: str, addr: str) -> None:
+    found = [each for each in net.ipv4.addresses if each.device.name == device and str(each) == addr]
+    net.ipv4.remove_address(found[0])
+
+
+def move(net: Netns) -> None:
+    boot.address(net, "eth1", "10.0.0.1/32")
+    remove(net, "eth0", "10.0.0.1/24")
+
+
+def promote(net: Netns) -> None:
+    sysctl(net, "net.ipv4.conf.eth0.promote_secondaries=1")
+    remove(net, "eth0", "10.0.0.1/24")
+
+
+SENDERS: dict[str, Callable[[Netns], object]] = {
+    "the destination is blackholed": lambda net: boot.route(net, "blackhole 192.0.2.0/24"),
+    "another way": lambda net: boot.route(net, "192.0.2.0/24 via 10.0.1.254"),
+    "a rule drops": lambda net: boot.rule(net, "to 192.0.2.0/24 blackhole"),
+    "a rule of a source": lambda net: (
+        boot.route(net, "default via 10.0.1.254 table 7"),
+        boot.rule(net, "from 10.0.0.9 lookup 7"),
+    ),
+    "the source goes": lambda net: remove(net, "eth0", "10.0.0.1/24"),
+    "the source moves to another device": move,
+    "the source goes, and the next takes its place": promote,
+    "loopback stays at home": lambda net: sysctl(net, "net.ipv4.conf.eth0.route_localnet=0"),
+    "the device is down": lambda net: net.set_link("eth0", up=False),
+    "a path's MTU is learned": lambda net: update_pmtu(net, FAR, 0, 1300),
+    "a way of several": lambda net: boot.route(net, "192.0.2.0/24 nexthop via 10.0.0.254 nexthop via 10.0.1.254"),
+}
+
+
+@pytest.mark.parametrize("what", SENDERS)
+@pytest.mark.parametrize("bound", ["0.0.0.0", "10.0.0.9", "127.0.0.1"])
+def test_what_was_sent_before_a_change_is_routed_like_what_never_was(what: str, bound: str) -> None:
+    def host() -> Netns:
+        clock = Clock(1)
+        net, far = boot.namespace(clock, "host"), boot.namespace(clock, "far")
+        for number in (0, 1):
+            boot.veth(
+                net, f"eth{number}", far, f"eth{number}", f"02:00:00:00:00:0{number}", f"02:00:00:00:00:1{number}"
+            )
+            boot.address(net, f"eth{number}", f"10.0.{number}.1/24")
+        boot.address(net, "eth0", "10.0.0.9/24")
+        boot.route(net, "default via 10.0.0.254")
+        sysctl(net, "net.ipv4.conf.eth0.route_localnet=1")
+        return net
+
+    def routed(net: Netns) -> tuple[str, str, str]:
+        try:
+            route, source = route_socket(net, FAR, ip4(bound))
+        except SocketError as error:
+            return str(error), "", ""
+        return str(route), str(route.cached), ip4_text(source)
+
+    net, fresh = host(), host()
+    before = routed(net)
+    assert (routed(net), list(net.ipv4.fib.outputs)) == (before, [(FAR, ip4(bound))])
+    SENDERS[what](net)
+    SENDERS[what](fresh)
+    after = routed(fresh)
+    assert (routed(net), routed(net)) == (after, after)
+    assert (after != before) is (bound not in UNCONCERNED.get(what, ()))
+
+
+# the sockets' addresses to which a change makes no difference
+UNCONCERNED = {
+    "a rule of a source": ("0.0.0.0", "127.0.0.1"),
+    "loopback stays at home": ("0.0.0.0", "10.0.0.9"),
+    "the source goes, and the next takes its place": ("10.0.0.9", "127.0.0.1"),
+}
 
 
 def test_a_scan_of_many_sources_does_not_fill_the_memory_of_routes_in() -> None:
