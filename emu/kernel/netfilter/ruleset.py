@@ -103,13 +103,28 @@ class Edit(NamedTuple):
     lines: Sequence[Rule]
 
 
+Placed = dict[
+    tuple[str, ...], "Rule"
+]  # the base chains that a target may be reached from, and the first rule that has it
+
+
+class Below(NamedTuple):
+    """What jumps of a chain come to (see `jumps.py`): how deep they go, the targets that may stand in some base chains alone, and all
+    chains."""
+
+    depth: int
+    placed: Placed
+    chains: tuple[Chain, ...]
+
+
 class Chain:
     """A chain: `policy` is ACCEPT or DROP for built-in ones, "" for users'. Immutable, compared by identity.
 
-    `since`: a program of an earlier moment, and the edits that came behind it, where a chain was made by edits.
+    `since`: a program of an earlier moment, and the edits that came behind it, where a chain was made by edits. `below`: what a walk of
+    its jumps found, which holds where the chains below are the same.
     """
 
-    __slots__ = ("_rules", "name", "policy", "program", "since")
+    __slots__ = ("_rules", "below", "name", "policy", "program", "since")
     __deepcopy__ = itself
 
     def __init__(self, name: str, policy: str = "", rules: Iterable[Rule] = ()) -> None:
@@ -118,6 +133,7 @@ class Chain:
         self._rules: list[Rule] | tuple[Rule, ...] = [*rules]
         self.program: Any = None  # compiled at the first walk, see lookup.program
         self.since: tuple[Any, tuple[Edit, ...]] | None = None
+        self.below: Below | None = None  # as a walk found it
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -7,16 +7,15 @@ are walked or who counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import NoReturn
 
 from emu.errors import InputError
+from emu.kernel.netfilter.jumps import JUMP_STACK, check_lines
 from emu.kernel.netfilter.matches import unsigned
 from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import DASH, targets
 
 MAX_CHAIN_NAME = 28
-JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 _COMMANDS = {
     "--append": "-A", "--insert": "-I", "--delete": "-D", "--replace": "-R", "--flush": "-F", "--new-chain": "-N",
     "--new": "-N", "--delete-chain": "-X", "--policy": "-P",
@@ -104,6 +103,9 @@ def _line(raw: str) -> str:
 def split(line: str) -> list[str]:
     """A line's words: blanks separate, double quotes hold together, a backslash inside quotes takes the next
     character as it is (add_param_to_argv in xshared.c). Quotes that do not end hold the line's end too. A NUL ends all."""
+    parts = line.split('"')
+    if len(parts) % 2 and "\\" not in line and "\0" not in line:
+        return _split_plain(parts)
     words: list[str] = []
     word: list[str] = []
     quoted = escaped = open_word = False
@@ -136,11 +138,24 @@ def split(line: str) -> list[str]:
     return words
 
 
-def check(ruleset: RuleSet) -> None:
-    """Refuse rules made as values as the kernel refuses a text's: jumps in a circle, too deep, to no chain, and targets
-    where they may not stand. Raises InputError."""
-    for table in ruleset.tables:
-        _Draft(table, ruleset.tables, parse_rules, JUMP_STACK).check()
+def _split_plain(parts: list[str]) -> list[str]:
+    """The words of a line that was cut at its quotes, all of which end, without a backslash: every other part stood in quotes."""
+    words: list[str] = []
+    word: str | None = None
+    for number, part in enumerate(parts):
+        if number % 2:
+            word = part if word is None else word + part
+            continue
+        first, *others = part.replace("\t", " ").split(" ")
+        if first:
+            word = first if word is None else word + first
+        for each in others:
+            if word is not None:
+                words.append(word)
+            word = each or None
+    if word is not None:
+        words.append(word)
+    return words
 
 
 class _Draft:
@@ -260,72 +275,13 @@ class _Draft:
 
     def chains_done(self) -> dict[str, Chain]:
         """The chains, checked. One that was not changed is the chain that was there before. Raises InputError."""
-        self.check()
+        check_lines(self.table, self.rules, self.jump_stack)
         done = {}
         for name, rules in self.rules.items():
             old = self.before.get(name)
             same = old is not None and old.policy == self.policies[name] and list(old.rules) == rules
             done[name] = old if same and old is not None else Chain(name, self.policies[name], tuple(rules))
         return done
-
-    def check(self) -> None:
-        """Jumps have a chain, no circle and no more depth than the kernel takes; targets stand where they may, through
-        jumps too."""
-        for rules in self.rules.values():
-            for rule in rules:
-                if rule.jump in BUILT_IN[self.table]:
-                    _refuse(rule, f"a rule cannot jump to {rule.jump}", "a user's chain")
-                if rule.jump and rule.jump not in self.rules:
-                    _refuse(rule, f"no chain or target is called {rule.jump!r}", f"chain {rule.jump} in {self.table}")
-        for base in BUILT_IN[self.table]:
-            self._check_from(base)
-
-    def _check_from(self, base: str) -> None:
-        """Walk all chains that `base` reaches (nft_chain_validate), each once. Its stack is a list, because a dump may have
-        any depth."""
-        below: dict[str, int] = {}  # chains that were walked: how deep the jumps go below them
-        path = {base: 0}  # the chains that call each other now, with the depth found so far
-        ways = [iter(self.rules[base])]
-        while ways:
-            name = next(reversed(path))
-            for rule in ways[-1]:
-                jump = rule.jump
-                if not jump:
-                    self._check_place(rule, base)
-                    continue
-                if jump in path:
-                    _refuse(rule, f"the jumps go in a circle: {_chain_of([*path, jump])}")
-                deep = below.get(jump, 0)
-                if self.jump_stack is not None and len(path) + deep >= self.jump_stack:
-                    what = f"the jumps are more than {self.jump_stack - 1} chains deep: {_chain_of([*path, jump])}"
-                    _refuse(rule, what, f"at most {self.jump_stack - 1} chains below {base}, as nf_tables takes")
-                if jump not in below:
-                    path[jump] = 0
-                    ways.append(iter(self.rules[jump]))
-                    break
-                path[name] = max(path[name], deep + 1)
-            else:
-                ways.pop()
-                below[name] = path.pop(name)
-                if path:
-                    caller = next(reversed(path))
-                    path[caller] = max(path[caller], below[name] + 1)
-
-    def _check_place(self, rule: Rule, base: str) -> None:
-        if rule.target is not None and rule.target.chains and base not in rule.target.chains:
-            word = rule.target.spec().split()[1]
-            _refuse(rule, f"{word} cannot be reached from {base}", " or ".join(rule.target.chains))
-
-
-def _chain_of(names: list[str]) -> str:
-    """`a -> b -> c`, a long one without its middle."""
-    if len(names) > 2 * JUMP_STACK:
-        names = [*names[:JUMP_STACK], "...", *names[-3:]]
-    return " -> ".join(names)
-
-
-def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
-    raise InputError(what, line=rule.line or None, expected=expected)
 
 
 def _after_counters(line: str) -> str:

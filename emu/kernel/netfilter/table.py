@@ -28,10 +28,11 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.jumps import check
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, path, program
 from emu.kernel.netfilter.matches import HotDrop
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
-from emu.kernel.netfilter.save import check, parse_restore, save
+from emu.kernel.netfilter.save import parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
 from emu.kernel.netfilter.unknown import REASON as UNDECIDED
 from emu.trail import Note, Policy, Recorder

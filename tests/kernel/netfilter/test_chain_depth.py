@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.errors import InputError
 from emu.kernel.netfilter.dump import parse_dump
 from emu.kernel.netfilter.hooks import Drop
-from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.jumps import check
+from emu.kernel.netfilter.rule_reader import parse_rules
+from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
 from emu.kernel.netfilter.save import parse_restore, save
+from emu.testing.strategies import examples
 from rules import FakeNetns, packet
 
 
@@ -87,3 +94,63 @@ def test_rules_as_values_are_checked_too() -> None:
         net.tables.restore(parse_dump(deep(40)), noflush=True)
     assert net.tables.ruleset.tables["filter"]["b"].rules == ()
     assert net.run("FORWARD", packet()) is None
+
+
+NAMES = "abcd"
+TARGETS = [*(f"-j {name}" for name in NAMES), "-g b", "-j MASQUERADE", "-j DNAT --to-destination 10.0.0.1", "-j ACCEPT"]
+BODIES = st.lists(st.sampled_from(TARGETS), max_size=2)
+BASES = ("PREROUTING", "POSTROUTING")
+TABLES = st.fixed_dictionaries(dict.fromkeys([*BASES, *NAMES], BODIES))
+CHANGES = st.lists(st.dictionaries(st.sampled_from(NAMES), BODIES, min_size=1, max_size=2), min_size=1, max_size=4)
+
+
+def chains(bodies: dict[str, list[str]]) -> dict[str, Chain]:
+    """The chains of a nat table, by name, checked by nothing."""
+    made = {}
+    for name, lines in bodies.items():
+        rules = [rule for line in lines for rule in parse_rules(line.split(), "nat", name, 0, NAMES)]
+        made[name] = Chain(name, "ACCEPT" if name in BASES else "", rules)
+    return made
+
+
+def refusal(of: dict[str, Chain]) -> str:
+    try:
+        check(RuleSet.of({"nat": of}))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@given(TABLES, CHANGES)
+@examples(300)
+def test_a_chain_that_was_walked_is_judged_as_one_that_was_not(
+    first: dict[str, list[str]], changes: list[dict[str, list[str]]]
+) -> None:
+    bodies, there = {**first}, chains(first)
+    refusal(there)
+    for change in changes:
+        bodies |= change
+        there |= chains(change)
+        assert refusal(there) == refusal(chains(bodies))
+
+
+@pytest.mark.pure("a list counts who iterates it")
+def test_what_many_nodes_have_is_walked_once() -> None:
+    deep_ones = parse_restore(deep(15)).tables["filter"]
+    walked = 0
+
+    class Counted(list[Rule]):
+        def __iter__(self) -> Iterator[Rule]:
+            nonlocal walked
+            walked += 1
+            return super().__iter__()
+
+    for chain in deep_ones.values():
+        chain._rules = Counted(chain.lines)
+    for _ in range(3):
+        own = parse_restore("*filter\n:own - [0:0]\n-A FORWARD -j own\nCOMMIT\n").tables["filter"]
+        forward = Chain(
+            "FORWARD", "ACCEPT", [*own["FORWARD"].lines, *parse_rules(["-j", "c0"], "filter", "FORWARD", 0, ["c0"])]
+        )
+        check(RuleSet({"filter": {**deep_ones, **own, "FORWARD": forward}}))
+    assert walked == 15

@@ -188,6 +188,9 @@ def test_words_are_split_as_iptables_restore_does() -> None:
     assert split('-m comment --comment "a \\"b\\" c"  x') == ["-m", "comment", "--comment", 'a "b" c', "x"]
     assert split('a "" b') == ["a", "", "b"]
     assert split("it's") == ["it's"]
+    assert split('a"b c"d\t "" e"" f') == ["ab cd", "", "e", "f"]
+    assert split('-j "x y') == ["-j", "x y\n"]
+    assert split("a\vb \u00a0 \0 c") == ["a\vb", "\u00a0"]
 
 
 def kernels_own(linux: Linux, text: str) -> str:
