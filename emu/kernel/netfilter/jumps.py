@@ -5,10 +5,12 @@ not be reached from (nft_chain_validate in net/netfilter/nf_tables_api.c). Must 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import filterfalse
 from typing import NoReturn
 
 from emu.errors import InputError
-from emu.kernel.netfilter.ruleset import BUILT_IN, Below, Chain, Placed, Rule, RuleSet
+from emu.kernel.netfilter.layered import has
+from emu.kernel.netfilter.ruleset import BUILT_IN, Below, Chain, ChainMap, Placed, Rule, RuleSet
 
 JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 
@@ -17,8 +19,7 @@ def check(ruleset: RuleSet) -> None:
     """Refuse rules made as values as the kernel refuses a text's. A chain keeps what was found below it, so that rules which
     many nodes have are walked once. Raises InputError."""
     for table, chains in ruleset.tables.items():
-        found = _Walk(table, {name: chain.lines for name, chain in chains.items()}, chains, JUMP_STACK).run()
-        for name, below in found.items():
+        for name, below in _Walk(table, _Lines(chains), chains, JUMP_STACK).run().items():
             chains[name].below = below
 
 
@@ -27,11 +28,32 @@ def check_lines(table: str, lines: Mapping[str, Sequence[Rule]], jump_stack: int
     _Walk(table, lines, {}, jump_stack).run()
 
 
+class _Lines(Mapping[str, Sequence[Rule]]):
+    """The rules of chains, by their names."""
+
+    __slots__ = ("_chains",)
+
+    def __init__(self, chains: ChainMap) -> None:
+        self._chains = chains
+
+    def __getitem__(self, name: str) -> Sequence[Rule]:
+        return self._chains[name].lines
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._chains
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chains)
+
+    def __len__(self) -> int:
+        return len(self._chains)
+
+
 class _Walk:
     """One look at all chains of a table, each once. Its stack is a list, because a dump may have any depth."""
 
     def __init__(
-        self, table: str, lines: Mapping[str, Sequence[Rule]], chains: Mapping[str, Chain], jump_stack: int | None
+        self, table: str, lines: Mapping[str, Sequence[Rule]], chains: ChainMap, jump_stack: int | None
     ) -> None:
         self.table, self.lines, self.chains, self.jump_stack = table, lines, chains, jump_stack
         self.found: dict[str, Below] = {}
@@ -47,10 +69,10 @@ class _Walk:
                     _refuse(
                         rule, f"{rule.target.spec().split()[1]} cannot be reached from {base}", " or ".join(allowed)
                     )
-        for name, rules in self.lines.items():
-            if name not in self.found and name not in self.seen:  # no base chain reaches it
-                for rule in rules:
-                    self._target_of(rule)
+        self.seen |= self.found.keys()
+        for name in filterfalse(self.seen.__contains__, self.lines):  # no base chain reaches it
+            for rule in self.lines[name]:
+                self._target_of(rule)
         return self.found
 
     def _target_of(self, rule: Rule) -> str:
@@ -94,9 +116,9 @@ class _Walk:
         """What was found below a chain in another table's walk, if every chain below is the same here."""
         chain = self.chains.get(name)
         below = None if chain is None else chain.below
-        if below is None or not all(self.chains.get(each.name) is each for each in below.chains):
+        if below is None or not has(self.chains, below.chains):
             return None
-        self.seen |= {each.name for each in below.chains}
+        self.seen |= below.chains.keys()
         self.found[name] = below
         return below
 
@@ -109,19 +131,19 @@ class _Open:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rest: Iterator[Rule] = iter(rules)
         self.depth, self.placed = 0, Placed()
-        self.chains: dict[Chain, None] = {}
+        self.chains: dict[str, Chain] = {}
 
     def add(self, chain: Chain | None, below: Below) -> None:
         """A chain that a rule here jumps to."""
         self.depth = max(self.depth, below.depth + 1)
         for allowed, rule in below.placed.items():
             self.placed.setdefault(allowed, rule)
-        if chain is not None and chain not in self.chains:
-            self.chains[chain] = None
-            self.chains.update(dict.fromkeys(below.chains))
+        if chain is not None and chain.name not in self.chains:
+            self.chains[chain.name] = chain
+            self.chains.update(below.chains)
 
     def done(self) -> Below:
-        return Below(self.depth, self.placed, tuple(self.chains))
+        return Below(self.depth, self.placed, self.chains)
 
 
 def _chain_of(names: list[str]) -> str:

@@ -82,6 +82,31 @@ def changed(values: Mapping[K, V], other: Mapping[K, V | None]) -> Mapping[K, V]
     return _copied(values, other)
 
 
+def differing(values: Mapping[K, V], before: Mapping[K, V]) -> Iterator[V]:
+    """The values that `before` does not have, the same objects, at their keys. Where both stand on one dict, what was changed on either is
+    looked at alone."""
+    (base, own), (other, earlier) = _layers(values), _layers(before)
+    keys = dict.fromkeys((*own, *earlier)) if base is other else values
+    for key in keys:
+        value = values.get(key)
+        if value is not None and value is not before.get(key):
+            yield value
+
+
+def has(values: Mapping[K, V], part: Mapping[K, V]) -> bool:
+    """Whether all entries of `part`, a dict, are entries of `values`."""
+    base, own = _layers(values)
+    if not all(value is None or own[key] == value for key in own if (value := part.get(key)) is not None):
+        return False
+    if own.keys().isdisjoint(part):
+        return part.items() <= base.items()
+    return all(key in own or base.get(key) == value for key, value in part.items())
+
+
+def _layers(values: Mapping[K, V]) -> tuple[Mapping[K, V], Mapping[K, V | None]]:
+    return (values._base, values._own) if isinstance(values, Layered) else (values, {})
+
+
 def _copied(values: Mapping[K, V], other: Mapping[K, V | None]) -> dict[K, V]:
     both = values.copied() if isinstance(values, Layered) else dict(values)
     for key, value in other.items():

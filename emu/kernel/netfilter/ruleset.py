@@ -114,7 +114,7 @@ class Below(NamedTuple):
 
     depth: int
     placed: Placed
-    chains: tuple[Chain, ...]
+    chains: dict[str, Chain]
 
 
 class Chain:

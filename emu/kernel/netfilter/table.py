@@ -29,6 +29,7 @@ from emu.kernel.netfilter.hooks import (
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.jumps import check
+from emu.kernel.netfilter.layered import differing
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, path, program
 from emu.kernel.netfilter.matches import HotDrop
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
@@ -51,10 +52,8 @@ EMPTY = RuleSet({})  # one for all namespaces without rules
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
     """The rules of chains that were not there."""
     for table, chains in ruleset.tables.items():
-        known = {} if before is None else before.tables.get(table, {})
-        for chain in chains.values():
-            if known.get(chain.name) is not chain:
-                yield from chain.rules
+        for chain in differing(chains, {} if before is None else before.tables.get(table, {})):
+            yield from chain.rules
 
 
 class Tables:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu.kernel.netfilter.layered import Layered, changed
+from emu.kernel.netfilter.layered import Layered, changed, differing, has
 from emu.kernel.netfilter.ruleset import Chain
 
 BASE = {f"KUBE-{number}": Chain(f"KUBE-{number}") for number in range(80)}
@@ -24,6 +25,7 @@ steps = st.lists(
 def test_a_layered_table_is_the_changed_dict(found: list[list[tuple[str, bool]]]) -> None:
     expected: dict[str, Chain] = dict(BASE)
     table: Mapping[str, Chain] = BASE
+    moments: list[tuple[Mapping[str, Chain], dict[str, Chain]]] = [(BASE, dict(BASE))]
     for step in found:
         other = {name: Chain(name) if there else None for name, there in step}
         before = [*table.items()]
@@ -39,6 +41,10 @@ def test_a_layered_table_is_the_changed_dict(found: list[list[tuple[str, bool]]]
         assert len(table) == len(expected) and table == expected
         assert [name in table for name in NAMES] == [name in expected for name in NAMES]
         assert [table.get(name) for name in NAMES] == [expected.get(name) for name in NAMES]
+        moments.append((table, dict(expected)))
+        for (one, plain), (other_one, other_plain) in product(moments, moments):
+            assert {*differing(one, other_one)} == {v for k, v in plain.items() if other_plain.get(k) is not v}
+            assert has(one, {**other_plain}) == (other_plain.items() <= plain.items())
     with pytest.raises(KeyError):
         table["KUBE-none"]
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from hashlib import sha224, sha256
 from typing import NamedTuple
 
+from emu.kernel.netfilter.layered import changed, differing
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, RuleSet
 from emu.kernel.netfilter.save import parse_restore
 
@@ -58,13 +59,13 @@ def merged(current: RuleSet, wanted: Tables) -> RuleSet:
     tables: dict[str, ChainMap] = dict(current.tables)
     for table, new in _parsed(wanted).tables.items():
         there = tables.get(table) or {name: Chain(name, "ACCEPT") for name in BUILT_IN[table]}
-        result: dict[str, Chain] = {name: chain for name, chain in there.items() if not name.startswith(PREFIX)}
+        result: dict[str, Chain | None] = {name: None for name in there if name.startswith(PREFIX) and name not in new}
         for name in BUILT_IN[table]:
             result[name] = _with(there[name], new[name], len(wanted.last.get(table, {}).get(name, ())))
         for name, chain in new.items():
             if not chain.policy:
                 result[name] = _kept(there.get(name), chain)
-        tables[table] = result
+        tables[table] = changed(there, {name: chain for name, chain in result.items() if there.get(name) is not chain})
     return RuleSet({table: tables[table] for table in BUILT_IN if table in tables})
 
 
@@ -72,8 +73,7 @@ def in_place(current: RuleSet, wanted: Tables) -> bool:
     """Whether felix would leave the rules as they are."""
     made = merged(current, wanted)
     return all(
-        chains.keys() == current.tables.get(table, {}).keys()
-        and all(chain is current.tables[table][name] for name, chain in chains.items())
+        len(chains) == len(there := current.tables.get(table, {})) and not any(differing(chains, there))
         for table, chains in made.tables.items()
     )
 
