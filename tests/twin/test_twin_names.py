@@ -32,17 +32,19 @@ def twin(test: T) -> T:
 
 
 def namespace(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/net")
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace that has nothing to do with emu."""
-    with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as process:
-        while namespace(process.pid) == namespace(os.getpid()):
-            time.sleep(0.01)  # the process is there before its namespace is
-        yield process
-        process.kill()
+    with subprocess.Popen(["unshare", "-n", "sleep", "infinity"]) as process:
+        try:
+            while namespace(process.pid) == namespace(os.getpid()):
+                time.sleep(0.01)  # the process is there before its namespace is
+            yield process
+        finally:
+            process.kill()
 
 
 def links(pid: int) -> list[str]:
