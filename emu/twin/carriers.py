@@ -45,8 +45,8 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
 
 
 def _await_carriers(space: Space, names: Iterable[str], deadline: float) -> None:
-    """Wait for devices to run: asking costs less than a process that shows them. Whether a link is there is asked first: a kernel
-    from 6.9 on does then what its worker does, which comes once a second (ethtool_op_get_link)."""
+    """Wait for devices to run: asking costs less than a process that shows them. Whether a link is there is asked first:
+    Linux 6.18 then states the carrier at once, and does not leave it to its worker, which may come a quarter of a second later."""
     with space.inside():
         any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 0))
