@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import re
 import shutil
 import socket
@@ -21,6 +20,7 @@ from emu.errors import Undecided
 from emu.kernel.net.netns import Netns
 from emu.twin import sysctls
 from emu.twin.cable import Cable
+from emu.twin.carriers import await_links
 from emu.twin.picture import Link, Picture, take
 from emu.twin.pods import RealPods
 from emu.twin.settings import SYSCTLS
@@ -28,12 +28,11 @@ from emu.twin.space import Space, TwinError, check_name
 from emu.twin.sysctls import Unset
 from emu.twin.wired import Wired
 
-SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8946, 0x8913, 0x8914, 1, 0x40
+SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 AGEING_CS = 30000  # a bridge's own default
 LO_MTU = 65536  # of a new namespace
-LINK_UP_S = 5.0
 SET_FREE_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
@@ -97,12 +96,12 @@ class Mirror:
                 stack.enter_context(self._silent(space))
             wired.wire(self.spaces, wanted)
             for space in self.spaces.values():
-                for each in json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]"):
+                for each in space.links():
                     kind = each.get("linkinfo", {}).get("info_kind", "")
                     self._set_up(space, each["ifname"], Link(each["ifname"], kind, "", 0, True))
         for net, picture in wanted.items():
             with suppress(TwinError):  # what has no carrier is a difference
-                self._await_links(self.spaces[net], picture, wanted)
+                await_links(self.spaces[net], picture, wanted)
         self.pictures.update(wanted)
 
     @contextmanager
@@ -145,7 +144,7 @@ class Mirror:
             self._pull(net, old[net], wanted[net])
         if any(wanted[net].links != old[net].links or wanted[net].ports != old[net].ports for net in changed):
             for net in changed:
-                self._await_links(self.spaces[net], wanted[net], wanted)
+                await_links(self.spaces[net], wanted[net], wanted)
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
@@ -318,33 +317,6 @@ class Mirror:
                         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
     @staticmethod
-    def _await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture]) -> None:
-        """Wait for carriers and ports: the kernel brings them up, and removes deleted ones, in a worker."""
-        plugged = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
-        want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
-        pulled = {name for name in plugged if not picture.links[name].carrier}
-        used = {port.bridge for port in picture.ports}
-        idle = {port.device for port in picture.ports if not picture.links[port.bridge].up}
-        alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
-        deadline = time.monotonic() + LINK_UP_S
-        _await_carriers(space, want, deadline)
-        while True:
-            found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
-            ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
-            ready |= {
-                each["ifname"] for each in found if each["ifname"] in pulled and _gone(each, each["ifname"] in idle)
-            }
-            if want | pulled <= ready and not any(
-                each["ifname"] in alone and each["operstate"] == "UP" for each in found
-            ):
-                return
-            if time.monotonic() > deadline:
-                raise TwinError(
-                    f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready) or sorted(alone))}"
-                )
-            time.sleep(0.01)
-
-    @staticmethod
     def _lose(space: Space, old: Picture, new: Picture) -> None:
         """Drop the chosen frames where netem would: before the tap (nftables' egress hook counts frames)."""
         for name, link in new.links.items():
@@ -441,21 +413,6 @@ def _take_down(space: Space, names: Iterable[str]) -> None:
                 fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
 
 
-def _await_carriers(space: Space, names: Iterable[str], deadline: float) -> None:
-    """Wait for devices to run: asking costs less than a process that shows them."""
-    with space.inside():
-        any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with any_socket:
-        for name in names:
-            request = bytearray(struct.pack("16sh", name.encode(errors="surrogateescape"), 0).ljust(40, b"\0"))
-            while time.monotonic() < deadline:
-                with suppress(OSError):  # it is not there
-                    fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
-                if struct.unpack_from("H", request, 16)[0] & IFF_RUNNING:
-                    break
-                time.sleep(0.002)
-
-
 def _until(text: str, word: str) -> list[str]:
     """The words of a text before one of them. Names have no white space (`check_name`), so that each is one word."""
     words = text.split(" ")
@@ -469,29 +426,6 @@ def _switch(on: bool) -> str:
 def _dev(text: str) -> str:
     words = text.split(" ")
     return words[words.index("dev") + 1]
-
-
-def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
-    assert link.peer is not None
-    far, name = link.peer
-    return pictures[far].links[name].up
-
-
-def _ready(link: Mapping[str, object], idle: bool) -> bool:
-    """The device has its carrier, and as a port it forwards, unless it is `idle`: its bridge is down."""
-    return link.get("operstate") == "UP" and (idle or _port_state(link) in ("", "forwarding"))
-
-
-def _gone(link: Mapping[str, object], idle: bool) -> bool:
-    """The device has no carrier, and its bridge, which forgets what it learned there, knows it: a worker states the two one after
-    the other, and may wait in between."""
-    return link.get("operstate") != "UP" and (idle or _port_state(link) in ("", "disabled"))
-
-
-def _port_state(link: Mapping[str, object]) -> str:
-    """Of a bridge's port; "": it is none."""
-    info = link.get("linkinfo")
-    return str(info.get("info_slave_data", {}).get("state", "")) if isinstance(info, dict) else ""
 
 
 def _empty(text: str) -> str:

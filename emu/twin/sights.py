@@ -5,6 +5,11 @@ Must not know flows or tables, and must not use emu's own parsers: they are judg
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
 from emu.capture.capture import Capture
 from emu.capture.interface import roles
 from emu.capture.tap import DROP
@@ -14,6 +19,8 @@ from emu.twin.normalise import Normaliser
 from emu.twin.ring import Ring, Seen
 from emu.twin.space import Space
 from emu.wire.frame import TCP, UDP
+
+T = TypeVar("T")
 
 
 class Sights:
@@ -31,10 +38,13 @@ class Sights:
             str, int
         ] = {}  # by interface that came since `both`: the emulator's first frame that counts
 
-    def watch(self, net: Netns, space: Space) -> None:
-        """A namespace was made on the kernel's side."""
-        self.rings[net] = Ring(space, self.largest)
-        self._snap = self.rings[net].snap
+    def watch(self, spaces: Mapping[Netns, Space]) -> None:
+        """Namespaces were made on the kernel's side."""
+        for net, ring in zip(
+            spaces, at_once(partial(Ring, each, self.largest) for each in spaces.values()), strict=True
+        ):
+            self.rings[net] = ring
+            self._snap = ring.snap
 
     def forget(self, net: Netns) -> None:
         """The namespace is gone; its frames until now stay."""
@@ -113,8 +123,14 @@ class Sights:
         return sights
 
     def close(self) -> None:
-        for ring in self.rings.values():
-            ring.close()
+        at_once(ring.close for ring in self.rings.values())
+
+
+def at_once(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """What each call gives. A ring begins and ends when all CPUs have left the kernel's readers (synchronize_net): they wait for
+    that together."""
+    with ThreadPoolExecutor() as threads:
+        return [each.result() for each in [threads.submit(call) for call in calls]]
 
 
 def talk(data: bytes) -> object:

@@ -8,7 +8,6 @@ words, and a name from a file is one word with any characters. Must not know wha
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 import shutil
@@ -21,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from emu.errors import EmuError, InputError
+from emu.twin.iproute import Ip, IpEnded
 
 CLONE_NEWNET = 0x40000000
 TOOLS = ("ip", "bridge", "iptables-restore", "iptables-save", "conntrack")
 _SELF = "/proc/thread-self/ns/net"
+READING, CHANGING = ("-4", "-N"), ("-d",)  # the options of `ip`: most tables need numbers, links need details
 # Words that `ip -batch` reads as one word: no blank, quote, backslash or `#`.
 _PLAIN = re.compile(r"[\w.:/@,+=%-]+", re.ASCII)
 _REFUSED = frozenset(b"/:\0 \t\n\v\f\r\xa0")  # the last one is white space to the kernel's isspace
@@ -76,6 +77,7 @@ class Space:
         finally:
             os.close(home)
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
+        self._running: dict[tuple[str, ...], Ip] = {}  # by options
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -99,17 +101,23 @@ class Space:
             raise TwinError(f"{self.name}: {' '.join(command)}: {printed or f'exit {done.returncode}'}")
         return done.stdout
 
-    def show(self, *commands: str, options: Sequence[str] = ("-4", "-N")) -> list[list[dict[str, Any]]]:
-        """What `ip -j` shows for each of these commands: one process reads all of them. Raises TwinError."""
-        words = ["ip", "-j", *options]
-        lines = self.run(*words, "-batch", "-", text="".join(f"{each}\n" for each in commands)).splitlines()
-        if len(lines) != len(commands):  # an `ip` that prints nothing where there is nothing
-            lines = [self.run(*words, *each.split(" ")) for each in commands]
-        return [json.loads(each or "[]") for each in lines]
+    def show(self, *commands: str, options: tuple[str, ...] = READING) -> list[list[dict[str, Any]]]:
+        """What `ip -j` shows for each of these commands. Raises TwinError."""
+        try:
+            found, wrong = self._tool(options).show(commands)
+        except IpEnded as ended:
+            self._running.pop(options).close()
+            found, wrong = [], str(ended)
+        if wrong:
+            raise TwinError(f"{self.name}: ip {'; '.join(commands)}: {wrong.strip()}")
+        return found
+
+    def links(self) -> list[dict[str, Any]]:
+        """The devices, with details, as `ip -j -d link show` has them. Raises TwinError."""
+        return self.show("link show", options=CHANGING)[0]
 
     def ip(self, commands: Sequence[Sequence[str]], *, tolerant: bool = False) -> None:
-        """Run `ip` commands, each a list of words; commands of plain words run in one batch, in order. `tolerant`: a command
-        that fails is skipped. Raises TwinError."""
+        """Run `ip` commands, each a list of words, in order. `tolerant`: a command that fails is no error. Raises TwinError."""
         batch: list[str] = []
         for words in commands:
             if all(_PLAIN.fullmatch(word) for word in words):
@@ -117,21 +125,39 @@ class Space:
                 continue
             self._batch(batch, tolerant)
             batch = []
-            self._ip(list(words), "", tolerant)
+            self._alone(words, tolerant)
         self._batch(batch, tolerant)
 
-    def _batch(self, lines: list[str], tolerant: bool) -> None:
-        if lines:
-            self._ip([*(["-force"] if tolerant else []), "-batch", "-"], "\n".join([*lines, ""]), tolerant)
+    def _tool(self, options: tuple[str, ...]) -> Ip:
+        if options not in self._running:
+            with self.inside():
+                self._running[options] = Ip(options)
+        return self._running[options]
 
-    def _ip(self, words: list[str], text: str, tolerant: bool) -> None:
+    def _batch(self, lines: list[str], tolerant: bool) -> None:
+        left = lines
+        while left:
+            try:
+                wrong, left = self._tool(CHANGING).change(left, apart=tolerant), []
+            except IpEnded as ended:
+                self._running.pop(CHANGING).close()
+                wrong, left = str(ended), left[ended.done + 1 :]
+            if wrong and not tolerant:
+                text = "\n".join(lines)
+                raise TwinError(f"{self.name}: ip -batch: {wrong.strip()}\n{text}")
+
+    def _alone(self, words: Sequence[str], tolerant: bool) -> None:
+        """A command with a word that `ip -batch` would cut."""
         with self.inside():
-            done = subprocess.run(["ip", *words], input=text, capture_output=True, text=True, check=False)
+            done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
         if done.returncode and not tolerant:
-            raise TwinError(f"{self.name}: ip {' '.join(words)}: {done.stderr.strip()}\n{text}")
+            raise TwinError(f"{self.name}: ip {' '.join(words)}: {done.stderr.strip()}")
 
     def close(self) -> None:
         """Close the descriptor; the kernel deletes the namespace with the last one (sockets hold it, too)."""
+        for each in self._running.values():
+            each.close()
+        self._running.clear()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,6 +1,6 @@
 """The tables of both sides at a flow's end, as comparable lines: neighbours, learned MACs, connections, rules' counters.
 
-The kernel's tables are read by its ordinary tools. Must not know frames.
+The kernel's tables are read by its ordinary tools, and connections from /proc. Must not know frames.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from emu.kernel.link import tbf
@@ -25,7 +27,7 @@ from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Tuple5
 from emu.kernel.netfilter.conntrack_list import render
-from emu.twin.space import Space
+from emu.twin.space import CHANGING, Space
 from emu.wire.addr import ip4, ip4_text, mac_text
 from emu.wire.frame import AF_INET, UDP
 
@@ -35,6 +37,8 @@ _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _MAPPED = re.compile(r"-A CNI-DN-\S+ .*-p udp -m udp --dport (\d+) -j DNAT ")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
+CONNECTIONS = Path("/proc/thread-self/net/nf_conntrack")
+_LISTED_TOO = re.compile(r" zone=0\b| timeout=\d+, stream_timeout=\d+")  # what `conntrack -L` does not print
 STACKED = ("macvlan", "ipvlan", "vlan", "vrf")
 ROUTES = "route show table all"
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
@@ -57,7 +61,7 @@ def kernel_tables(space: Space, net: Netns) -> Tables:
 def kernel_setup(space: Space) -> Tables:
     """What the kernel's side was built as: its devices and addresses. They are compared after each change, not after each
     flow."""
-    (found,) = space.show("addr show", options=["-d"])  # with details it shows the links whole
+    (found,) = space.show("addr show", options=CHANGING)  # with details it shows the links whole
     numbers = {each["ifname"]: each for each in found}
     return {
         "links": sorted(_kernel_link(each) for each in numbers.values()),
@@ -130,7 +134,12 @@ def _kernel_addresses(links: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def kernel_connections(space: Space) -> list[str]:
-    """The lines of `conntrack -L`."""
+    """The lines of `conntrack -L`; where the kernel lists the same in /proc, from there, which takes no process. What the kernel
+    calls unknown the tool may know."""
+    with space.inside(), suppress(FileNotFoundError):
+        text = CONNECTIONS.read_text()
+        if " unknown " not in text:
+            return [_LISTED_TOO.sub("", line) for line in text.splitlines()]
     return space.run("conntrack", "-L", "-o", "extended").splitlines()
 
 
@@ -176,7 +185,7 @@ def emulated_qdiscs(net: Netns) -> Iterator[str]:
 
 def kernel_vlans(space: Space) -> Iterator[str]:
     """The VLANs of the ports of bridges with filtering, and of these bridges."""
-    links = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    links = space.links()
     filtering = {
         each["ifname"] for each in links if each.get("linkinfo", {}).get("info_data", {}).get("vlan_filtering")
     }
@@ -230,14 +239,8 @@ def _neighbour(addr: str, device: str, lladdr: str, state: str) -> str:
 
 def reachable_ms(space: Space) -> dict[str, int]:
     """How long each device's neighbours stay REACHABLE: the kernel draws it for each device, and again every 300 s."""
-    found, device = {}, ""
-    words = iter(space.run("ip", "ntable", "show", "name", "arp_cache").split())
-    for word in words:
-        if word == "dev":
-            device = next(words)
-        elif word == "reachable" and device:
-            found[device] = int(next(words))
-    return found
+    (shown,) = space.show("ntable show name arp_cache")
+    return {each["dev"]: int(each["reachable"]) for each in shown if "dev" in each}
 
 
 def _kernel_fdb(space: Space) -> Iterator[str]:

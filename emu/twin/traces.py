@@ -19,6 +19,7 @@ from emu.twin.space import Space, TwinError
 NETLINK_NETFILTER, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, SO_RCVBUFFORCE = 12, 270, 1, 33
 GROUP_CONNTRACK_NEW, GROUP_TRACE = 1, 9
 MSG_CONNTRACK_NEW, MSG_TRACE = 1 << 8, 10 << 8 | 17
+MSG_GENERATION, NLM_F_REQUEST, GENERATION_ID = 10 << 8 | 16, 1, 1
 TRACE_TABLE, TRACE_CHAIN, TRACE_RULE_HANDLE, TRACE_TYPE = 1, 2, 3, 4
 TYPE_POLICY = 1
 BUFFER = 1 << 23  # bytes: the reports of one flow
@@ -57,9 +58,11 @@ class Traces:
         self.space = space
         self.walked: list[Walked] = []
         self.opened: list[Opened] = []
+        self._known: tuple[int, dict[tuple[str, str, int], int]] = 0, {}  # numbers of rules, and of which generation
         space.run("nft", "-f", "-", text=_TRACE)
         with space.inside():
             self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+            self._asks = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self.socket.bind((0, 0))  # without a number of its own it would count as the sender, the kernel
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         for group in (GROUP_CONNTRACK_NEW, GROUP_TRACE):
@@ -80,7 +83,10 @@ class Traces:
                 if opened is not None:
                     self.opened.append(opened)
         if reports:
-            numbers = self._numbers()
+            generation = self._generation()
+            if generation != self._known[0]:
+                self._known = generation, self._numbers()
+            numbers = self._known[1]
             self.walked += [
                 Walked(table, chain, numbers.get((table, chain, handle), 0)) for table, chain, handle in reports
             ]
@@ -98,6 +104,12 @@ class Traces:
                 yield kind, data[20:length]  # behind the headers of netlink and of nfnetlink
                 data = data[length + 3 & ~3 :]
 
+    def _generation(self) -> int:
+        """How often the rules of the namespace have been changed."""
+        self._asks.send(struct.pack("=IHHIIBBH", 20, MSG_GENERATION, NLM_F_REQUEST, 0, 0, 0, 0, 0))
+        (number,) = struct.unpack("!I", dict(_attributes(self._asks.recv(1 << 12)[20:]))[GENERATION_ID])
+        return int(number)
+
     def _numbers(self) -> dict[tuple[str, str, int], int]:
         """The place of each rule in its chain, by table, chain and handle."""
         numbers: dict[tuple[str, str, int], int] = {}
@@ -112,6 +124,7 @@ class Traces:
 
     def close(self) -> None:
         self.socket.close()
+        self._asks.close()
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -174,9 +174,9 @@ class Twin:
             self.sights.forget(net)
             self.drops.forget(net)
             self.mirror.remove(net)
+        self.sights.watch({net: self.mirror.spaces[net] for net in come})
         for net in come:
             space = self.mirror.spaces[net]
-            self.sights.watch(net, space)
             if self.ports is None or net is not self.ports.net:
                 self.drops.watch(net, space)
             else:

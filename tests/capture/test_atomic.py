@@ -36,7 +36,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     reader.start()
     with pcapng.create(pipe) as writer:
         writer.interface("eth0")
-    reader.join(10)
+    reader.join(60)
     assert read[0][:4] == b"\x0a\x0d\x0d\x0a"
     assert stat.S_ISFIFO(pipe.stat().st_mode), "not replaced by a regular file"
     assert names(tmp_path) == ["pipe"]

@@ -170,7 +170,7 @@ def test_a_fifo_is_read_and_an_endless_one_is_not(tmp_path: Path, monkeypatch: p
     writer.start()
     with pytest.raises(InputError, match=r"is too long \(expected at most 1 MiB"):
         read_text(pipe)
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 

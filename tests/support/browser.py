@@ -25,6 +25,7 @@ FLAGS = (
     "--force-prefers-reduced-motion",
     "--force-device-scale-factor=1",
 )
+LIMIT_S = 60  # for what a page does: a busy machine is late
 LOGS = {"browser": "ALL", "performance": "ALL"}
 
 
@@ -59,6 +60,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", LOGS)
         # the driver is named, so that selenium looks for none on the internet
         self.driver: Any = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        self.driver.set_script_timeout(2 * LIMIT_S)
         self.downloads = downloads
         self.cdp("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.size(*WIDE)
@@ -105,7 +107,7 @@ class Browser:
         """Press one key many times."""
         self.driver.switch_to.active_element.send_keys(key * times)
 
-    def wait(self, script: str, limit_s: float = 10) -> Any:
+    def wait(self, script: str, limit_s: float = LIMIT_S) -> Any:
         """Wait until a script gives something."""
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -126,7 +128,7 @@ class Browser:
                 found.append(str(parameters.get("url") or parameters["request"]["url"]))
         return found
 
-    def download(self, name: str, limit_s: float = 10) -> bytes:
+    def download(self, name: str, limit_s: float = LIMIT_S) -> bytes:
         """A file that an export writes, when it is whole; it is removed."""
         from selenium.webdriver.support.ui import WebDriverWait
 

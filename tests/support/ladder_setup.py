@@ -26,7 +26,7 @@ class Setup:
     def __init__(self, name: str) -> None:
         self.name = name
         self.offload = False  # leave checksums and segmentation to the devices, as a machine does by default
-        document = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+        document = yaml.load((FOLDER / f"{name}.yaml").read_text(), yaml.CSafeLoader)
         self.namespaces: dict[str, dict[str, Any]] = document["namespaces"]
 
     def devices(self) -> Iterator[tuple[Port, dict[str, Any]]]:

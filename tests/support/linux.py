@@ -6,14 +6,18 @@ Traffic stays inside the namespaces made here.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 COMMANDS = ("ip", "iptables", "conntrack")
+LINKS_UP_S = 5.0
 
 
 @cache
@@ -47,6 +51,15 @@ class Linux:
         """Run a command in a namespace; its stdout. Raises AssertionError with its complaint."""
         return run("ip", "netns", "exec", namespace, *command, stdin=stdin)
 
+    def await_links(self, namespaces: Iterable[str]) -> None:
+        """Wait until devices that are up run, and ports forward: a worker brings them up, late on a busy machine."""
+        until = time.monotonic() + LINKS_UP_S
+        for each in namespaces:
+            while not links_settled(json.loads(self.run(each, "ip", "-j", "-d", "link", "show"))):
+                if time.monotonic() > until:
+                    return  # a cable whose other end is down
+                time.sleep(0.02)
+
     @contextmanager
     def program(self, namespace: str, *command: str) -> Iterator[None]:
         """A program in a namespace while the block runs. It prints a line when it is ready."""
@@ -64,7 +77,16 @@ class Linux:
             run("ip", "netns", "delete", self._made.pop())
 
 
+def links_settled(links: Iterable[dict[str, Any]]) -> bool:
+    """The devices that are up run, and the ports forward, as `ip -j -d link show` has them."""
+    for each in links:
+        port = each.get("linkinfo", {}).get("info_slave_data", {}).get("state", "forwarding")
+        if "UP" in each["flags"] and (each["operstate"] not in ("UP", "UNKNOWN") or port != "forwarding"):
+            return False
+    return True
+
+
 def run(*command: str, stdin: str = "") -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
     return done.stdout

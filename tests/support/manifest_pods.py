@@ -77,7 +77,7 @@ def files() -> list[Path]:
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    found = [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+    found = [each for each in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader) if each]
     return [item for each in found for item in (each["items"] if each.get("kind") == "List" else [each])]
 
 

@@ -14,6 +14,8 @@ BLOCKS = [block for page in PAGES for block in BLOCK.findall((ROOT / page).read_
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 CONSOLE = [text for language, text in BLOCKS if language == "console"]
 
+PLAIN = re.compile(r"emu [^|&;<>$`(){}*?~\\]*")  # a command that no shell has a part in
+
 
 def commands(text: str) -> list[tuple[str, list[str]]]:
     """The commands of a console block, each with the lines that stand below it."""

@@ -45,7 +45,7 @@ class ByObjects:
     unread: re.Pattern[str] | None = None
 
     def __init__(self, text: str) -> None:
-        documents = [each for each in yaml.safe_load_all(text) if each]
+        documents = [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
         self.cluster = next(each["cluster"] for each in documents if each["kind"] == "Scenario")
         self.switched = self.cluster.get("underlay") == "switched"
         self.pods = [_pod(each) for each in documents if each["kind"] == "Pod"]

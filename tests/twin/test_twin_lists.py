@@ -12,7 +12,7 @@ from emu.cli import main
 from emu.kernel.net import ip_forward
 from emu.scenario.gallery import stories
 from local_dask import scheduler
-from twins import needs_twin, scenario
+from twins import TRIES, needs_twin, scenario
 
 pytestmark = needs_twin
 Capsys = pytest.CaptureFixture[str]
@@ -54,10 +54,19 @@ def printed(capsys: Capsys, *words: str) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
+def alike(capsys: Capsys, words: list[str], *spread: str) -> tuple[int, str, str]:
+    """What one process prints, and others print the same. A report states a second try, which a busy machine needs now and then."""
+    for _ in range(TRIES):
+        alone, other = printed(capsys, *words), printed(capsys, *words, *spread)
+        if alone == other:
+            break
+    assert other == alone
+    return alone
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_processes_give_the_bytes_of_one(form: str, files: list[str], capsys: Capsys) -> None:
-    alone = printed(capsys, *files, "-o", form)
-    assert printed(capsys, *files, "-o", form, "-j", "2") == alone
+    alone = alike(capsys, [*files, "-o", form], "-j", "2")
     if form == "text":
         assert [line.partition(":")[0] for line in alone[1].splitlines() if " frames held " in line] == [*STEPS]
 
@@ -79,8 +88,7 @@ def test_a_difference_is_reported_in_its_place(
 @pytest.mark.slow
 def test_a_dask_cluster_gives_the_bytes_of_one_process(workers: str, files: list[str], capsys: Capsys) -> None:
     story = str(stories()["pod-to-service"])
-    alone = printed(capsys, *files, story)
-    assert printed(capsys, *files, story, "--dask", workers) == alone
+    alike(capsys, [*files, story], "--dask", workers)
 
 
 @pytest.mark.slow

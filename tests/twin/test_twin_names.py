@@ -38,11 +38,13 @@ def namespace(pid: int) -> str:
 @pytest.fixture
 def elsewhere() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace that has nothing to do with emu."""
-    with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as process:
-        while namespace(process.pid) == namespace(os.getpid()):
-            time.sleep(0.01)  # the process is there before its namespace is
-        yield process
-        process.kill()
+    with subprocess.Popen(["unshare", "-n", "sleep", "infinity"]) as process:
+        try:
+            while namespace(process.pid) == namespace(os.getpid()):
+                time.sleep(0.01)  # the process is there before its namespace is
+            yield process
+        finally:
+            process.kill()
 
 
 def links(pid: int) -> list[str]:

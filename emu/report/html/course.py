@@ -55,7 +55,7 @@ def course() -> Course:
     """The course, without the gallery's mistakes."""
     import yaml
 
-    return msgspec.convert(yaml.safe_load(assets.read("course.yaml")), type=Course, strict=False)
+    return msgspec.convert(yaml.load(assets.read("course.yaml"), yaml.CSafeLoader), type=Course, strict=False)
 
 
 def chapters() -> tuple[Chapter, ...]:

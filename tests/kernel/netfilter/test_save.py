@@ -19,7 +19,7 @@ from rules import FakeNetns
 
 DATA = Path(__file__).parents[2] / "data" / "iptables"
 SAVED = sorted(DATA.glob("*.rules"))
-SPELLINGS = yaml.safe_load((DATA / "spellings.yaml").read_text())
+SPELLINGS = yaml.load((DATA / "spellings.yaml").read_text(), yaml.CSafeLoader)
 
 
 def restored(table: str, chain: str, rule: str) -> RuleSet:

@@ -20,8 +20,8 @@ from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
 
 DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
-CLEANUP = yaml.safe_load((DATA / "conntrack_cleanup.yaml").read_text())["cases"]
-CHANGES = yaml.safe_load((DATA / "endpoint_changes.yaml").read_text())
+CLEANUP = yaml.load((DATA / "conntrack_cleanup.yaml").read_text(), yaml.CSafeLoader)["cases"]
+CHANGES = yaml.load((DATA / "endpoint_changes.yaml").read_text(), yaml.CSafeLoader)
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 AF_INET6 = 10
 CLIENT, HERE = ip4("10.9.9.9"), "here"

@@ -120,7 +120,7 @@ def parsed(text: str) -> tuple[list[Service], list[EndpointSlice]]:
 
 
 def of_case(path: Path, **changes: Any) -> RuleSet:
-    case = yaml.safe_load(path.read_text())
+    case = yaml.load(path.read_text(), yaml.CSafeLoader)
     services, slices = parsed(yaml.safe_dump_all(case["objects"]))
     return iptables.compile(services, slices, ProxyConfig(node_name="test-node", cluster_cidr="10.0.0.0/8", **changes))
 

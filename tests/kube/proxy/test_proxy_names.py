@@ -11,8 +11,8 @@ from emu.kernel.netfilter.matches.statistic import probability, spell_probabilit
 from emu.kube.proxy.iptables import names
 
 DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
-VECTORS = yaml.safe_load((DATA / "chain_names.yaml").read_text())
-CHANCES = yaml.safe_load((DATA / "probabilities.yaml").read_text())["values"]
+VECTORS = yaml.load((DATA / "chain_names.yaml").read_text(), yaml.CSafeLoader)
+CHANCES = yaml.load((DATA / "probabilities.yaml").read_text(), yaml.CSafeLoader)["values"]
 
 
 @pytest.mark.parametrize("row", VECTORS["iptables_service"], ids=lambda row: row["hash"])
