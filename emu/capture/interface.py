@@ -109,8 +109,9 @@ class Interface:
         return f"<interface {self.number} {self.name}>"
 
 
-def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
+def roles(interfaces: Iterable[Interface], others: Iterable[str] = ()) -> dict[bytes, str]:
     """The short name of each MAC: `client` for its eth0, `cbr0` for a bridge, `node-1.cbr0` where two names are equal.
+    `others` are short names of MACs beside these.
 
     A bridge's MAC may be a port's too: then it has the bridge's name. A MAC that several other devices share has none.
     """
@@ -123,7 +124,8 @@ def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
     for interface in sorted(interfaces, key=lambda each: each.kind != "bridge"):
         if interface.mac is not None and len(places.get(interface.mac, ())) < 2:
             owners.setdefault(interface.mac, interface)
-    times = Counter(interface.short for interface in owners.values())
+    times = Counter(others)
+    times.update(interface.short for interface in owners.values())
     named = {
         mac: interface.short if times[interface.short] == 1 else interface.long for mac, interface in owners.items()
     }

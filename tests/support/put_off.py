@@ -28,6 +28,16 @@ def pair(nodes: int, text: str, seed: int = 0, **config: Any) -> tuple[Cluster, 
     return AtOnce(settings, objects, seed=seed, capture=False), Cluster(settings, objects, seed=seed, capture=False)
 
 
+def captured(nodes: int, text: str, seed: int = 0, **config: Any) -> tuple[Cluster, Cluster, Cluster]:
+    """One whose capture has the frames of the build, and two whose capture begins behind it; in the last one pods are put off."""
+    settings, objects = ClusterConfig.of(nodes, **config), load_text(text).objects
+    return (
+        Cluster(settings, objects, seed=seed),
+        AtOnce(settings, objects, seed=seed, from_start=False),
+        Cluster(settings, objects, seed=seed, from_start=False),
+    )
+
+
 def unwired(cluster: Cluster) -> list[str]:
     """The pods that have no network yet."""
     return [name for name, pod in cluster.pods.items() if pod.wired is None]
