@@ -43,8 +43,11 @@ def placed(nodes: int) -> str:
     return "\n---\n".join(pod.format(node, number) for node in range(1, nodes + 1) for number in range(3))
 
 
-@pytest.mark.parametrize("underlay", ["routed", "switched", "vpc"])
-@pytest.mark.parametrize("network", ["bridge", "flat", "flannel"])
+UNDERLAYS = ("routed", "switched", "vpc")
+NETWORKS = [(name, underlay) for name in ("bridge", "flat", "flannel") for underlay in UNDERLAYS]
+
+
+@pytest.mark.parametrize(("network", "underlay"), [*NETWORKS, ("kindnet", "switched")])
 def test_nothing_shows_it_afterwards(network: str, underlay: str) -> None:
     at_once, later = pair(3, f"{WEB}---\n{placed(3)}", network=network, underlay=underlay)
     assert len(unwired(later)) == len(later.pods) - 3 and not unwired(at_once)
@@ -172,6 +175,16 @@ def test_a_name_that_starts_on_another_node_before_it_ends(before: str) -> None:
     assert unlike(*copies) == []
 
 
+@pytest.mark.parametrize("network", ["bridge", "flat", "flannel", "kindnet"])
+def test_what_a_switch_sends_to_all_touches_none_of_the_others(network: str) -> None:
+    """ARP's questions for others, and packets to a host that the switch does not know yet."""
+    at_once, later = clusters = pair(6, placed(6), network=network, underlay="switched")
+    for each in clusters:
+        assert each.ping("default/n1-1", "default/n2-2").delivered
+    assert set(asleep(later)) == {"node-3", "node-4", "node-5", "node-6"}
+    assert unlike(at_once, later) == []
+
+
 def test_all_namespaces_touch_all_nodes() -> None:
     for values in (lambda made: [*made.namespaces.values()], lambda made: dict(made.namespaces.items())):
         cluster = Cluster(3, load_text(placed(3)).objects, capture=False)
@@ -197,7 +210,6 @@ NEVER = {
     "one port twice": Never(
         spec="containers: [{name: a, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80}]}]"
     ),
-    "a network of routes": Never(config={"network": "kindnet"}),
     "a network with an address pool": Never(config={"network": "calico"}),
 }
 

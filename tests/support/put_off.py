@@ -52,6 +52,12 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
     """Where two clusters differ once nothing is put off any more: anything that they hold, or would draw next."""
     assert list(one.namespaces) == list(other.namespaces)
     assert [net.name for net in one.namespaces.values()] == [net.name for net in other.namespaces.values()]
+    for net in [*one.namespaces.values(), *other.namespaces.values()]:
+        net.ipv4.fib.known.clear()  # what any change of a route empties
+        net.ipv4.fib.inputs.clear()
+        for table in net.ipv4.fib.tables.values():  # routes are listed and found by prefix
+            for routes in (table._routes, *(level for _, level in table.levels)):
+                _sort(routes)
     draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
     mine, theirs = (
         {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn}
@@ -60,3 +66,9 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
     found, count = differences(mine, theirs, lambda path: path.endswith(APART))
     assert found or count > 100 * len(one.nodes), count
     return found
+
+
+def _sort(found: dict[Any, Any]) -> None:
+    items = sorted(found.items())
+    found.clear()
+    found.update(items)

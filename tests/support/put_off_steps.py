@@ -53,10 +53,18 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[st.SearchStrategy[Any], ...]]] 
 steps = st.lists(
     st.sampled_from(sorted(STEPS)).flatmap(lambda name: st.tuples(st.just(name), *STEPS[name][1])), max_size=6
 )
-configs = st.fixed_dictionaries(
-    {"network": st.sampled_from(("bridge", "flat", "flannel")), "underlay": st.sampled_from(("routed", "switched"))},
-    optional={"policy": st.just("kube-router"), "offloads": st.just(True), "cpus": st.just(2)},
+networks = st.sampled_from(
+    [
+        {"network": name, "underlay": underlay}
+        for name in ("bridge", "flat", "flannel", "kindnet")
+        for underlay in ("routed", "switched")
+        if (name, underlay) != ("kindnet", "routed")
+    ]
 )
+settings = st.fixed_dictionaries(
+    {}, optional={"policy": st.just("kube-router"), "offloads": st.just(True), "cpus": st.just(2)}
+)
+configs = st.builds(lambda network, more: network | more, networks, settings)
 
 
 def _pod(cluster: Cluster, number: int) -> str:

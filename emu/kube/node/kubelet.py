@@ -201,6 +201,7 @@ class Kubelet:
 
     def _start(self, name: str, pod: Pod, state: Found | None = None) -> None:
         deps, node = self.deps, self.node
+        deps.clock.turn += 1
         for annotation, words in WORDS.items():
             value = pod.metadata.annotations.get(annotation, words[0])
             if value not in words:

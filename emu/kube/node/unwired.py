@@ -13,11 +13,11 @@ from functools import partial
 from typing import NamedTuple
 
 from emu.clock import Clock, Moment
-from emu.kernel.link.device import Device, Tap
+from emu.kernel.link.device import IN, Device, Tap
 from emu.kube.api.core import Pod
 from emu.kube.node.found import Listening
 from emu.kube.node.node import Node, Sandbox
-from emu.wire.frame import Frame
+from emu.wire.frame import BROADCAST, ETH_P_ARP, OTHERHOST, Frame
 
 
 class PutOff(NamedTuple):
@@ -30,24 +30,44 @@ class PutOff(NamedTuple):
 
 
 class Touch:
-    """The tap of a device of the node, before the one `behind` it: with the first frame the node awakes, and there is only that one."""
+    """The tap of a device of the node, before the one `behind` it: with the first frame that pods may concern the node awakes, and there is
+    only that one."""
 
     __slots__ = ("_device", "_wake", "behind")
 
     def __init__(self, device: Device, wake: Callable[[], None]) -> None:
-        self._device, self._wake, self.behind = device, wake, device.tap
-        device.tap = self
+        self._device, self._wake = device, wake
+        self.behind: Tap | None = None
+        self._begin()
 
-    def __call__(self, frame: Frame, direction: int) -> None:
-        self.end()
-        self._wake()
-        tap: Tap | None = self._device.tap
-        if tap is not None:
-            tap(frame, direction)
+    def _begin(self) -> None:
+        self.behind, self._device.tap = self._device.tap, self
 
     def end(self) -> None:
         if self._device.tap is self:
             self._device.tap = self.behind
+
+    def __call__(self, frame: Frame, direction: int) -> None:
+        self.end()  # the tap behind may put another one into its own place
+        passes = direction == IN and _is_for_others(frame, self._device)
+        if not passes:
+            self._wake()
+        tap: Tap | None = self._device.tap
+        if tap is not None:
+            tap(frame, direction)
+        if passes:
+            self._begin()
+
+
+def _is_for_others(frame: Frame, device: Device) -> bool:
+    """A frame that a switch has sent to all hosts on a link: it ends here, whatever pods there are. A node that proxies ARP looks for a
+    route to the pod that is asked for."""
+    if device.rx_handler is not None or device.ingress is not None or device.vlans is not None:
+        return False
+    if frame.pkt_type == OTHERHOST:
+        return True
+    is_question = frame.pkt_type == BROADCAST and frame.ethertype == ETH_P_ARP
+    return is_question and not device.net.sysctl.conf(device.name, "proxy_arp")
 
 
 class Unwired:
@@ -83,7 +103,7 @@ class Unwired:
 
     def _after(self, moment: Moment) -> Moment:
         assert self._cost is not None
-        return Moment(moment.now_ns + self._cost.now_ns, moment.packets + self._cost.packets)
+        return Moment(moment.now_ns + self._cost.now_ns, moment.packets + self._cost.packets, moment.turn)
 
     def wake(self) -> None:
         node = self._node
