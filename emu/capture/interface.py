@@ -13,7 +13,6 @@ from typing import Any
 from emu.kernel.link.device import Device
 from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mask
 
-
 _DRAWN = re.compile(r"veth[0-9a-f]{8}")  # of the host's end of a pair that a CNI plugin makes
 
 
