@@ -56,8 +56,9 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
         net.ipv4.fib.known.clear()  # what any change of a route empties
         net.ipv4.fib.inputs.clear()
         for table in net.ipv4.fib.tables.values():  # routes are listed and found by prefix
-            for routes in (table._routes, *(level for _, level in table.levels)):
-                _sort(routes)
+            _sort(table._routes)
+            for _, level in table.levels:
+                _sort(level)
     draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
     mine, theirs = (
         {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn}
