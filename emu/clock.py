@@ -74,10 +74,11 @@ class Timer:
 
 
 class Moment(NamedTuple):
-    """A time in ns, and how many packets had come into being by then."""
+    """A time in ns, how many packets had come into being by then, and whose turn it was of what was done at that time."""
 
     now_ns: int
     packets: int
+    turn: int = 0
 
 
 class Script(Protocol):
@@ -227,6 +228,7 @@ class Clock:
         self._order = 0
         self.foreground = 0
         self.packets = 0  # the number of the last packet that came into being in any namespace
+        self.turn = 0  # counted by who does several things at one time, and perhaps one of them later (`earlier`)
         self.turning = 0  # how many calls of `run` and `run_until` are under way, one in another
         self._random: dict[str, Draws] = {}
         self.program: Waiter | None = None  # the program whose turn it is: it waits where time would pass
@@ -337,11 +339,11 @@ class Clock:
 
     @property
     def moment(self) -> Moment:
-        return Moment(self.now, self.packets)
+        return Moment(self.now, self.packets, self.turn)
 
     def skip_to(self, moment: Moment) -> None:
         """Time passes in which nothing is on its way, and packets come and go whose work is done later (see `earlier`)."""
-        self.now, self.packets = moment
+        self.now, self.packets, self.turn = moment
 
     def earlier(self, moment: Moment, call: Callable[[], None]) -> Moment:
         """Run `call()` as at an earlier time, when nothing was on its way, and deliver what it sends. Then it is now again, and what is

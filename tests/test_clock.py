@@ -229,7 +229,7 @@ def test_one_frame_or_none_is_no_group() -> None:
 def test_what_is_done_late_has_its_own_time_and_meets_nothing_that_is_on_its_way() -> None:
     """Also inside of a delivery: what was on its way stays there, in its order and time."""
     clock, seen = Clock(), list[object]()
-    clock.packets = 7
+    clock.packets, clock.turn = 7, 2
 
     def late() -> None:
         seen.append(("late", clock.moment))
@@ -239,18 +239,18 @@ def test_what_is_done_late_has_its_own_time_and_meets_nothing_that_is_on_its_way
     def arrive(frame: str) -> None:
         seen.append((frame, clock.moment))
         if frame == "first":
-            seen.append(clock.earlier(Moment(MS, 3), late))
+            seen.append(clock.earlier(Moment(MS, 3, 1), late))
 
     clock.run_until(2 * MS)
     for frame in ("first", "second"):
         clock.enqueue((arrive, frame))
     clock.drain()
     assert seen == [
-        ("first", (2 * MS + US, 7)),
-        ("late", (MS, 3)),
-        ("sent late", (MS + US, 5)),
-        (MS + US, 5),
-        ("second", (2 * MS + 2 * US, 7)),
+        ("first", (2 * MS + US, 7, 2)),
+        ("late", (MS, 3, 1)),
+        ("sent late", (MS + US, 5, 1)),
+        (MS + US, 5, 1),
+        ("second", (2 * MS + 2 * US, 7, 2)),
     ]
 
 

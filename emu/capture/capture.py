@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from emu.capture import files
 from emu.capture.captured import Captured, Story
@@ -28,7 +28,7 @@ from emu.capture.states import States
 from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT
 from emu.capture.summary import line
 from emu.capture.tap import DROP, IN, OUT, DropTap, Log, Untouched
-from emu.clock import Clock
+from emu.clock import Clock, Moment
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.wire.addr import mac_text
@@ -43,6 +43,16 @@ BACKGROUND = 0
 HELD, ENTRIES = 1 << 20, 16  # entries of the log in memory where it streams; those of a frame, about
 REMEMBERED = 1 << 12
 NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
+
+class Absent(Protocol):
+    """The namespaces that will be attached late, as if they had been there since the time of their devices."""
+
+    def unwired(self) -> Iterable[str]:
+        """The names of their devices as `Interface.short` has them."""
+
+    def complete(self) -> None:
+        """Attach all of them."""
 
 
 class _Attaching:
@@ -64,13 +74,16 @@ class Capture:
     states their steps; `comments` makes the words.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, absent: Absent | None = None) -> None:
+        """`absent`: some namespaces are attached late, under an earlier time of the clock (`Clock.earlier`)."""
         self.clock = clock
         self.log = Log(clock)
-        self.interfaces: list[Interface] = []
+        self.places: list[Interface] = []  # the interfaces that are attached, each at the place of its number
+        self._absent = absent
+        self._joined: list[Moment] | None = None if absent is None else []  # when each of them was attached
         self.names: dict[tuple[int, int], list[str]] = {}
         self.stories: dict[int, Story] = {}
-        self.comments = Comments({}, self.interfaces)
+        self.comments = Comments({}, self.places)
         self.states: States | None = None
         self._namespaces: dict[Netns, tuple[str, ...]] = {}  # with the names of owners
         self._drop_taps: dict[Netns, tuple[DropTap, ...]] = {}
@@ -81,9 +94,29 @@ class Capture:
         self._incarnations: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
-        return f"<capture of {self.log.index()} frames at {len(self.interfaces)} interfaces>"
+        return f"<capture of {self.log.index()} frames at {len(self.places)} interfaces>"
+
+    @property
+    def interfaces(self) -> list[Interface]:
+        """All interfaces, each at the place of its number. What is absent joins."""
+        if self._absent is not None:
+            self._absent.complete()
+        return self.places
 
     # -- taps ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Forget all frames that came so far. Reads the devices."""
+        self.log.entries.clear()
+        self._read(self.places)
+
+    def unseen(self, call: Callable[[], None]) -> None:
+        """Run `call()`, and forget the frames that come meanwhile. Reads the devices that come: one may go before the next look."""
+        entries = self.log.entries
+        there, known = len(entries), len(self.places)
+        call()
+        del entries[there:]
+        self._read(self.places[known:])
 
     def attach(
         self, device: Device, owner: str, description: str = "", role: str = "host", node: str = ""
@@ -101,7 +134,7 @@ class Capture:
 
     def renamed(self) -> None:
         """Devices bear other names: their interfaces bear these from now on, also for frames that came before."""
-        for interface in self.interfaces:
+        for interface in self.places:
             if interface.device is not None:
                 interface.device_name = interface.device.name
 
@@ -140,7 +173,7 @@ class Capture:
             raise InputError("a capture that streams to disk records no states", expected="record or stream")
         if self.states is None:
             self.states = States(self.log, self.interfaces)
-            for interface in self.interfaces:
+            for interface in self.places:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
                     tap = device.tap.made() if isinstance(device.tap, Untouched) else device.tap
@@ -177,30 +210,35 @@ class Capture:
     ) -> Interface:
         self._incarnations[owner, device_name] += 1
         incarnation = self._incarnations[owner, device_name]
-        interface = Interface(len(self.interfaces), owner, device_name, device, description, incarnation, role, node)
-        self.interfaces.append(interface)
+        interface = Interface(len(self.places), owner, device_name, device, description, incarnation, role, node)
+        self.places.append(interface)
+        if self._joined is not None:
+            self._joined.append(self.clock.moment)
         return interface
 
     def mark(self) -> int:
         """The number of the next frame, for `since` and `until` of a selection. Reads the devices and names again."""
-        self._refresh(self.interfaces)
-        numbers = {id(each.device): each.number for each in self.interfaces if each.device is not None}
-        for interface in self.interfaces:
-            interface.find_peer(numbers)
-        self._roles = roles(self.interfaces)
+        self._read(self.places)
+        self._name()
+        self._roles = roles(self._ordered(range(len(self.places))), self._absent.unwired() if self._absent else ())
         return self.log.index()
 
-    def _refresh(self, interfaces: Iterable[Interface]) -> None:
-        """Read these devices again, and clear words that were made with other names."""
+    def _read(self, interfaces: Sequence[Interface]) -> None:
+        """Read these devices again, and which of them are cabled to each other."""
+        numbers = {id(each.device): each.number for each in interfaces if each.device is not None}
         for interface in interfaces:
             interface.refresh()
+            interface.find_peer(numbers)
+
+    def _name(self) -> None:
+        """Clear words that were made with other names."""
         if not self.comments.knows(self.names):
-            self.comments = Comments(self.names, self.interfaces)
+            self.comments = Comments(self.names, self.places)
 
     def _look(self) -> None:
         """Call `mark` if the capture has new interfaces or names, so that the words of one frame do not cost a look at all."""
-        if self._seen != (len(self.interfaces), len(self.names)):
-            self._seen = len(self.interfaces), len(self.names)
+        if self._seen != (len(self.places), len(self.names)):
+            self._seen = len(self.places), len(self.names)
             self.mark()
 
     # -- selection -------------------------------------------------------------------------------
@@ -287,13 +325,14 @@ class Capture:
     def find(self, patterns: Iterable[str]) -> list[Interface]:
         """The interfaces that match the names or globs, in order. Raises InputError for a glob without a match."""
         found: dict[int, Interface] = {}
+        interfaces = self.interfaces
         for pattern in patterns:
-            matching = [each for each in self.interfaces if each.name == pattern or fnmatchcase(each.name, pattern)]
+            matching = [each for each in interfaces if each.name == pattern or fnmatchcase(each.name, pattern)]
             if not matching:
-                near = get_close_matches(pattern, [each.name for each in self.interfaces], n=1)
+                near = get_close_matches(pattern, [each.name for each in interfaces], n=1)
                 raise InputError(f"no interface is called {pattern!r}", expected=f"{near[0]!r}?" if near else None)
             found.update((each.number, each) for each in matching)
-        return [found[number] for number in sorted(found)]
+        return self._ordered(found)
 
     # -- words -----------------------------------------------------------------------------------
 
@@ -361,8 +400,10 @@ class Capture:
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
         whole = by_flow is None and by_name is None
-        shown = self.interfaces if whole else self._with_frames(chosen, by_name)
-        self._refresh(shown)
+        shown = self._ordered(range(len(self.interfaces))) if whole else self._with_frames(chosen, by_name)
+        for each in shown:
+            each.refresh()
+        self._name()
         names = self.names if whole else files.names_in(self, chosen)
         files.write(self, path, chosen, shown, names, force=force)
         return len(chosen)
@@ -389,7 +430,13 @@ class Capture:
             numbers.update([shape >> INTERFACE_SHIFT for shape in part.shapes(indices)])
         if asked is not None:
             numbers |= {each.number for each in self.find(asked) if each.name in asked}
-        return [self.interfaces[number] for number in sorted(numbers)]
+        return self._ordered(numbers)
+
+    def _ordered(self, numbers: Iterable[int]) -> list[Interface]:
+        """The interfaces with these numbers, in the order in which their devices came."""
+        joined = self._joined
+        ordered = sorted(numbers) if joined is None else sorted(numbers, key=lambda number: (joined[number], number))
+        return [self.places[number] for number in ordered]
 
 
 def _within(numbers: array[int], since: int, until: int) -> array[int]:

@@ -61,7 +61,7 @@ class Source(Protocol):
     @property
     def log(self) -> Log: ...
     @property
-    def interfaces(self) -> Sequence[Interface]: ...
+    def places(self) -> Sequence[Interface]: ...
     @property
     def states(self) -> States | None: ...
     def comment_of(self, captured: Captured) -> str: ...
@@ -124,7 +124,7 @@ class Captured:
 
     @property
     def place(self) -> Interface:
-        return self._capture.interfaces[self.code >> INTERFACE_SHIFT & INTERFACE]
+        return self._capture.places[self.code >> INTERFACE_SHIFT & INTERFACE]
 
     @property
     def interface(self) -> str:

@@ -73,9 +73,9 @@ def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence
             packets.append((entries[at + TIME], entries[at]))
     paths = []
     for number in sorted(apart):
-        path = Path(folder) / f"{source.interfaces[number].name.replace('/', '.')}.pcap"
-        with pcap.create(path, force=force, linktype=_linktype(source.interfaces[number])) as writer:
-            bare = source.interfaces[number].kind in WITHOUT_LINK
+        path = Path(folder) / f"{source.places[number].name.replace('/', '.')}.pcap"
+        with pcap.create(path, force=force, linktype=_linktype(source.places[number])) as writer:
+            bare = source.places[number].kind in WITHOUT_LINK
             writer.write_packets([(at, packet(data)) for at, data in apart[number]] if bare else apart[number])
         paths.append(path)
     return paths
@@ -103,7 +103,7 @@ def _commented(
             data, flow, shape = entries[at], entries[at + FLOW], entries[at + SHAPE_AT]
             place = places.get(shape)
             if place is None:
-                interface = source.interfaces[shape >> INTERFACE_SHIFT]
+                interface = source.places[shape >> INTERFACE_SHIFT]
                 around, sight = writer.around(EPB_FLAGS[shape & LOW]), forms.sight(shape)
                 place = places[shape] = numbers[interface.number], around, sight, interface.kind in WITHOUT_LINK
             number, around, sight, bare = place

@@ -5,12 +5,15 @@ Keeps the facts about a device (a bridge's port, its addresses) after it is dele
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from emu.kernel.link.device import Device
 from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mask
+
+_DRAWN = re.compile(r"veth[0-9a-f]{8}")  # of the host's end of a pair that a CNI plugin makes
 
 
 class Interface:
@@ -109,10 +112,12 @@ class Interface:
         return f"<interface {self.number} {self.name}>"
 
 
-def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
+def roles(interfaces: Iterable[Interface], others: Iterable[str] = ()) -> dict[bytes, str]:
     """The short name of each MAC: `client` for its eth0, `cbr0` for a bridge, `node-1.cbr0` where two names are equal.
+    `others` are short names of MACs beside these.
 
-    A bridge's MAC may be a port's too: then it has the bridge's name. A MAC that several other devices share has none.
+    A bridge's MAC may be a port's too: then it has the bridge's name. A MAC that several other devices share has none. That two names which
+    were drawn are equal is so unlikely that they count as different, whether their devices are there or come later.
     """
     interfaces = list(interfaces)
     places: dict[bytes, set[str]] = {}
@@ -123,8 +128,10 @@ def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
     for interface in sorted(interfaces, key=lambda each: each.kind != "bridge"):
         if interface.mac is not None and len(places.get(interface.mac, ())) < 2:
             owners.setdefault(interface.mac, interface)
-    times = Counter(interface.short for interface in owners.values())
+    times = Counter(others)
+    times.update(interface.short for interface in owners.values())
     named = {
-        mac: interface.short if times[interface.short] == 1 else interface.long for mac, interface in owners.items()
+        mac: interface.short if times[interface.short] == 1 or _DRAWN.fullmatch(interface.short) else interface.long
+        for mac, interface in owners.items()
     }
     return {BROADCAST_MAC: "bcast", ZERO_MAC: "zero", **named}

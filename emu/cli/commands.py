@@ -212,8 +212,9 @@ def trace(
     check_writable(write, force=force)
     check_page(html, force=force)
     opened = open_cluster(
-        files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
-    )
+        files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or (),
+        from_start=bool(html),
+    )  # fmt: skip
     cluster = noted(opened)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
@@ -277,8 +278,9 @@ def show_view(
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
     cluster = cluster_of(
-        files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
-    )
+        files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or (),
+        capture=False,
+    )  # fmt: skip
     spelt = "/" in node or node == "external" or spoken.is_address(node)
     where = spoken.source(cluster, node, namespace).ref if spelt else f"node/{node}"
     net = cluster.netns(where)

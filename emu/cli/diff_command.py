@@ -97,7 +97,7 @@ def _ask(
         nodes=nodes,
         network=network,
         live=live,
-        capture=True,
+        from_start=False,
         enforcing=enforcing,
     )
     question = Question(choice, shared=not opened.ran)

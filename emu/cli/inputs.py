@@ -44,7 +44,7 @@ class Opened(NamedTuple):
 
 class Wanted(TypedDict, total=False):
     """What cluster is to be made of files. `namespace` is that of objects without one; `nodes` and `network` count for manifests without a
-    scenario. `live` states whether the objects are an export's, which is else known by their status. With `ends` only those pods of an export
+    scenario. `from_start` False: a capture begins when the cluster is built. `live` states whether the objects are an export's, which is else known by their status. With `ends` only those pods of an export
     run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER. `enforcing`: in an export without policies what
     would enforce them runs, too."""
 
@@ -52,6 +52,7 @@ class Wanted(TypedDict, total=False):
     nodes: int
     network: str
     capture: bool
+    from_start: bool
     seed: int | None
     live: bool | None
     ends: Sequence[str]
@@ -80,10 +81,9 @@ def open_cluster(files: Sequence[Path], **wanted: Unpack[Wanted]) -> Opened:
         found = _found(files, wanted.get("live"))
         if isinstance(found, list):
             return _of_manifests(files, found, dumps, wanted)
-    capture, seed = wanted.get("capture", True), wanted.get("seed")
-    done = _run(found, capture, seed, dumps)
+    done = _run(found, wanted, dumps)
     _built(files, done.scenario.loaded, done.cluster)
-    again = partial(_run_again, files[0], capture, seed, dumps)
+    again = partial(_run_again, files[0], wanted, dumps)
     return Opened(done.cluster, done.scenario.loaded.places, again, done.notes, ran=True)
 
 
@@ -115,7 +115,8 @@ def _of_manifests(
 
     live, ends = wanted.get("live"), wanted.get("ends", ())
     namespace, seed = wanted.get("namespace", "default"), wanted.get("seed") or 0
-    build = partial(Cluster, seed=seed, capture=wanted.get("capture", True))
+    capture, from_start = wanted.get("capture", True), wanted.get("from_start", True)
+    build = partial(Cluster, seed=seed, capture=capture, from_start=from_start)
     if live if live is not None else any(shows(each.value) for each in documents):
         from emu.kube.live.read import read as read_export
         from emu.kube.live.relevant import relevant
@@ -145,21 +146,24 @@ def _of_manifests(
     return Opened(cluster, loaded.places, again, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
-def _run(scenario: Scenario, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Run:
+def _run(scenario: Scenario, wanted: Wanted, dumps: Mapping[str, NodeTexts]) -> Run:
     from emu.scenario.build import build
     from emu.scenario.run import run
     from emu.scenario.script import seeded
 
-    given = replace(seeded(scenario, seed), dumps={**scenario.dumps, **dumps})
-    return run(given, build=partial(build, capture=capture))
+    given = replace(seeded(scenario, wanted.get("seed")), dumps={**scenario.dumps, **dumps})
+    # a step that looks for frames looks for those of the build, too
+    looks = any(step.action == "seen" for step in scenario.steps)
+    capture, from_start = wanted.get("capture", True) or looks, wanted.get("from_start", True) or looks
+    return run(given, build=partial(build, capture=capture, from_start=from_start))
 
 
-def _run_again(path: Path, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Cluster:
+def _run_again(path: Path, wanted: Wanted, dumps: Mapping[str, NodeTexts]) -> Cluster:
     """The cluster at the end of a scenario."""
     from emu.scenario.script import load_found, opened
 
     _, found = opened(path)
-    return _run(load_found(path, found), capture, seed, dumps).cluster
+    return _run(load_found(path, found), wanted, dumps).cluster
 
 
 def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:

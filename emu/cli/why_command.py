@@ -104,7 +104,7 @@ def why(
         dumps=dumps or (),
     )
     cluster = opened.cluster
-    if cluster.capture is not None:
+    if html and cluster.capture is not None:
         cluster.capture.record()
     for end, sends in ((source, True), (destination, False)):
         pod = idle(cluster, end, namespace)

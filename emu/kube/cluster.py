@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
+from operator import call
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from emu import page
@@ -69,6 +70,7 @@ class Cluster(Verbs):
 
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
+    `from_start` False: the capture begins when the cluster is built, and a node that no frame comes to costs little (`node/unwired.py`).
     `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name, `warnings` what
     is not modelled, a sentence each; `given` has the objects that it was built from; `differences` what nodes have otherwise than computed.
     """
@@ -79,17 +81,25 @@ class Cluster(Verbs):
 
     @uncollected()
     def __init__(
-        self, config: ClusterConfig | int | None = None, objects: Source = (), *, seed: int = 0, capture: bool = True
+        self,
+        config: ClusterConfig | int | None = None,
+        objects: Source = (),
+        *,
+        seed: int = 0,
+        capture: bool = True,
+        from_start: bool = True,
     ) -> None:
-        config = configured(config)
-        objects = checked(objects)
+        config, objects = configured(config), checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
         set_modules_aside()
         self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
         self.clock.cpus = config.cpus
         self.store = Store(seed)
-        self.capture: Capture | None = Capture(self.clock) if capture else None
+        self.namespaces = Namespaces()
+        self.capture = Capture(self.clock, None if from_start else self.namespaces) if capture else None
+        self.capturing = capture and from_start
+        self.unseen = self.capture.unseen if self.capture is not None else call
         self.addresses = AddressBook()
         self.store.follow(self.addresses.follow)
         if self.capture is not None:
@@ -99,7 +109,6 @@ class Cluster(Verbs):
         self.pods: dict[str, Sandbox] = {}
         self.as_found: dict[str, Found] = {}
         self.nodes: dict[str, Node] = {}
-        self.namespaces = Namespaces()
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
@@ -111,8 +120,7 @@ class Cluster(Verbs):
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
         check_subnets(self.pod_subnet, self.service_subnet)
-        declared = [each for each in objects if isinstance(each, core.Node)]
-        nodes = plan_nodes(config, declared, self.pod_subnet)
+        nodes = plan_nodes(config, [each for each in objects if isinstance(each, core.Node)], self.pod_subnet)
         self.layout = plan_underlay(config, nodes)
         self.unmodelled.findings(notes(config, self.layout, nodes))
         self.underlay = underlays[config.underlay](self.clock, self.layout, {})
@@ -129,8 +137,8 @@ class Cluster(Verbs):
         for host, wanted in self.outside_apps.items():
             for app, port, protocol in wanted:
                 apps[app](self.underlay.hosts[host], port, protocol, host)
-        # where there is a capture, it has the frames of each pod's wiring
-        put_off = self._put_off and not capture and not config.live
+        # a capture from the start has the frames of each pod's wiring
+        put_off = self._put_off and not self.capturing and not config.live
         self.kubelets = [Kubelet(self, node, self._network(node), put_off=put_off) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
@@ -148,6 +156,9 @@ class Cluster(Verbs):
         self._take_dumps_over()
         self.policies.begin()
         self.addresses.update()
+        if self.capture is not None and not from_start:
+            self.capture.begin()
+            self.capturing = True
         if len(self.namespaces) >= LARGE:
             set_large_aside()
 

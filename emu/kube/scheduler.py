@@ -98,6 +98,8 @@ class Scheduler:
             self._news = True
         elif old is not None:
             self._waiting.discard(old.key)
+        if old is not None and new is not None and _same_use(old, new):
+            return
         before, after = _takes(old), _takes(new)
         if before != after:
             self._news = True
@@ -133,6 +135,12 @@ def _takes(pod: Pod | None) -> _Taken | None:
     if pod is None or not pod.spec.node_name or pod.finished:
         return None
     return _Taken(pod.spec.node_name, _owner(pod), tuple(_host_ports(pod)))
+
+
+def _same_use(old: Pod, new: Pod) -> bool:
+    """Is it clear at a glance that a pod uses of its node what it did? Most changes of a pod are of its status."""
+    owners = old.metadata.owner_references is new.metadata.owner_references
+    return owners and old.spec is new.spec and old.finished is new.finished
 
 
 class _Place:

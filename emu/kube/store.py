@@ -50,7 +50,8 @@ class Index(Generic[O]):
 
     def keys(self, word: Hashable) -> list[Key]:
         """Their keys, in the same order."""
-        return sorted(self._members.get(word, ()), key=self._order.__getitem__)
+        members = self._members.get(word, ())
+        return sorted(members, key=self._order.__getitem__) if len(members) > 1 else [*members]
 
     def members(self, word: Hashable) -> Iterable[Key]:
         """Their keys, in any order."""

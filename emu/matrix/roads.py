@@ -44,7 +44,7 @@ def road_of(capture: Capture, flow: Flow, since: int, roles: Roles) -> tuple[str
     if first is None:
         return ()
     frames = (each for each in seen if each.packet_number == first.packet_number)
-    return tuple(dict.fromkeys(_hop(capture.interfaces, each.place, roles) for each in frames))
+    return tuple(dict.fromkeys(_hop(capture.places, each.place, roles) for each in frames))
 
 
 def _hop(interfaces: Sequence[Interface], place: Interface, roles: Roles) -> str:

@@ -107,12 +107,12 @@ def _ns(value: str | float, key: str) -> int:
         raise error.at(path=f"cluster.{key}") from None
 
 
-def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
-    """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false. Raises InputError with
-    its place."""
+def build(scenario: Scenario, *, capture: bool = True, from_start: bool = True) -> Cluster:
+    """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false, and have the frames of the
+    build unless `from_start` is. Raises InputError with its place."""
     seed = scenario.spec.seed
     try:
-        cluster = Cluster(*asked(scenario), seed=seed, capture=capture)
+        cluster = Cluster(*asked(scenario), seed=seed, capture=capture, from_start=from_start)
         join(cluster, scenario)
         return cluster
     except InputError as error:

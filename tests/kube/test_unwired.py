@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.node.unwired import Unwired
 from emu.wire.frame import Frame
-from put_off import AtOnce, asleep, pair, unlike, unwired
+from put_off import AtOnce, asleep, captured, pair, unlike, unwired
 from reachable import shared
 
 WEB = """
@@ -42,8 +43,11 @@ def placed(nodes: int) -> str:
     return "\n---\n".join(pod.format(node, number) for node in range(1, nodes + 1) for number in range(3))
 
 
-@pytest.mark.parametrize("underlay", ["routed", "switched", "vpc"])
-@pytest.mark.parametrize("network", ["bridge", "flat", "flannel"])
+UNDERLAYS = ("routed", "switched", "vpc")
+NETWORKS = [(name, underlay) for name in ("bridge", "flat", "flannel") for underlay in UNDERLAYS]
+
+
+@pytest.mark.parametrize(("network", "underlay"), [*NETWORKS, ("kindnet", "switched")])
 def test_nothing_shows_it_afterwards(network: str, underlay: str) -> None:
     at_once, later = pair(3, f"{WEB}---\n{placed(3)}", network=network, underlay=underlay)
     assert len(unwired(later)) == len(later.pods) - 3 and not unwired(at_once)
@@ -171,6 +175,16 @@ def test_a_name_that_starts_on_another_node_before_it_ends(before: str) -> None:
     assert unlike(*copies) == []
 
 
+@pytest.mark.parametrize("network", ["bridge", "flat", "flannel", "kindnet"])
+def test_what_a_switch_sends_to_all_touches_none_of_the_others(network: str) -> None:
+    """ARP's questions for others, and packets to a host that the switch does not know yet."""
+    at_once, later = clusters = pair(6, placed(6), network=network, underlay="switched")
+    for each in clusters:
+        assert each.ping("default/n1-1", "default/n2-2").delivered
+    assert set(asleep(later)) == {"node-3", "node-4", "node-5", "node-6"}
+    assert unlike(at_once, later) == []
+
+
 def test_all_namespaces_touch_all_nodes() -> None:
     for values in (lambda made: [*made.namespaces.values()], lambda made: dict(made.namespaces.items())):
         cluster = Cluster(3, load_text(placed(3)).objects, capture=False)
@@ -196,7 +210,6 @@ NEVER = {
     "one port twice": Never(
         spec="containers: [{name: a, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80}]}]"
     ),
-    "a network of routes": Never(config={"network": "kindnet"}),
     "a network with an address pool": Never(config={"network": "calico"}),
 }
 
@@ -214,6 +227,50 @@ def test_what_is_never_put_off(case: Never) -> None:
 def test_a_capture_sees_each_pod_announced() -> None:
     cluster = Cluster(2, load_text(placed(2)).objects)
     assert unwired(cluster) == [] and len(cluster.capture.frames(interface="default/n2-2/eth0")) == 1  # type: ignore[union-attr]
+
+
+def test_a_capture_that_begins_behind_the_build() -> None:
+    """It has the flow, and no frame of a wiring, whenever that was; what it lacks comes when someone asks for all of it."""
+    first, _, later = captured(50, placed(50))
+    assert len(unwired(later)) == 100
+    files = []
+    for each in (first, later):
+        flow = each.tcp("default/n3-1", "default/n7-2:80")
+        files.append(BytesIO())
+        assert each.capture is not None
+        each.capture.write(files[-1], flow=flow.number)
+        assert flow.outcome.word == "refused" and [frame.line() for frame in flow.frames]
+    assert files[0].getvalue() == files[1].getvalue()
+    assert set(later.nodes) - set(asleep(later)) == {"node-3", "node-7"}
+    capture = later.capture
+    assert capture is not None and {each.flow for each in capture.frames()} == {1}
+    assert len(capture.places) < 500
+    assert [each.name for each in capture.find(["default/n9-1/eth0"])] == ["default/n9-1/eth0"]
+    assert asleep(later) == [] and len(capture.interfaces) == len(capture.places) > 800
+
+
+def test_a_pod_that_starts_under_a_capture_is_announced_there() -> None:
+    first, at_once, later = captured(3, placed(3))
+    for each in (first, at_once, later):
+        assert each.capture is not None
+        since = each.capture.mark()
+        each.apply(
+            "{apiVersion: v1, kind: Pod, metadata: {name: more}, spec: {nodeName: node-2, containers: [{name: c}]}}"
+        )
+        seen = [frame.interface for frame in each.capture.frames(since=since)]
+        assert len(seen) == 3 and seen.count("default/more/eth0") == 1
+        each.wait(60)
+    assert asleep(later) == ["node-1", "node-3"]
+
+
+def test_what_a_capture_records_is_as_it_was_when_the_record_began() -> None:
+    found = []
+    for each in captured(3, placed(3))[1:]:
+        assert each.capture is not None
+        states = each.capture.record()
+        assert each.ping("default/n1-1", "default/n3-2").delivered
+        found.append((states.first, sorted(states.opening), states.changes(), states.at()))
+    assert found[0] == found[1] and len(found[0][0]) > 9
 
 
 def test_addresses_run_out() -> None:

@@ -28,6 +28,16 @@ def pair(nodes: int, text: str, seed: int = 0, **config: Any) -> tuple[Cluster, 
     return AtOnce(settings, objects, seed=seed, capture=False), Cluster(settings, objects, seed=seed, capture=False)
 
 
+def captured(nodes: int, text: str, seed: int = 0, **config: Any) -> tuple[Cluster, Cluster, Cluster]:
+    """One whose capture has the frames of the build, and two whose capture begins behind it; in the last one pods are put off."""
+    settings, objects = ClusterConfig.of(nodes, **config), load_text(text).objects
+    return (
+        Cluster(settings, objects, seed=seed),
+        AtOnce(settings, objects, seed=seed, from_start=False),
+        Cluster(settings, objects, seed=seed, from_start=False),
+    )
+
+
 def unwired(cluster: Cluster) -> list[str]:
     """The pods that have no network yet."""
     return [name for name, pod in cluster.pods.items() if pod.wired is None]
@@ -42,6 +52,13 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
     """Where two clusters differ once nothing is put off any more: anything that they hold, or would draw next."""
     assert list(one.namespaces) == list(other.namespaces)
     assert [net.name for net in one.namespaces.values()] == [net.name for net in other.namespaces.values()]
+    for net in [*one.namespaces.values(), *other.namespaces.values()]:
+        net.ipv4.fib.known.clear()  # what any change of a route empties
+        net.ipv4.fib.inputs.clear()
+        for table in net.ipv4.fib.tables.values():  # routes are listed and found by prefix
+            _sort(table._routes)
+            for _, level in table.levels:
+                _sort(level)
     draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
     mine, theirs = (
         {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn}
@@ -50,3 +67,9 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
     found, count = differences(mine, theirs, lambda path: path.endswith(APART))
     assert found or count > 100 * len(one.nodes), count
     return found
+
+
+def _sort(found: dict[Any, Any]) -> None:
+    items = sorted(found.items())
+    found.clear()
+    found.update(items)

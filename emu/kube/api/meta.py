@@ -162,7 +162,7 @@ def _label_problems(key: str, values: tuple[str, ...], at_key: Path, at_values: 
 
 def selects(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Whether `labels` has every pair of `wanted` (a Service's selector, a nodeSelector)."""
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return wanted.items() <= labels.items()
 
 
 class Object(ApiStruct, frozen=True, kw_only=True):

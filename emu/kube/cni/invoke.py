@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from emu.kube.cni.spec import (
     DECODING,
@@ -54,7 +55,13 @@ def add(kind: str, config: Config, attachment: Attachment) -> Result:
 def lease(kind: str, config: Config, attachment: Attachment) -> Result | None:
     """The addresses of an ADD that comes later, by the plugin called `kind`; None where it does not know them before. Raises CniError."""
     plugin = find(kind, attachment.host)
-    return plugin.lease(config, attachment) if isinstance(plugin, Leasing) else None
+    return cast(Leasing, plugin).lease(config, attachment) if _leases(type(plugin)) else None
+
+
+@cache
+def _leases(plugin: type[Plugin]) -> bool:
+    """Asked for each pod, and the question is a slow one."""
+    return issubclass(plugin, Leasing)
 
 
 def check(kind: str, config: Config, attachment: Attachment) -> None:

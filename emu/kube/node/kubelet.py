@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from emu.apps import apps
 from emu.apps.script import Scripted
-from emu.clock import MS, SECOND, Clock, Timer
+from emu.clock import MS, SECOND, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
@@ -25,6 +25,7 @@ from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft, Result
 from emu.kube.networks.network import Network
 from emu.kube.node.capabilities import capability_args
+from emu.kube.node.dependencies import Dependencies
 from emu.kube.node.found import Found, Listening
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
@@ -33,7 +34,6 @@ from emu.kube.node.script import talk
 from emu.kube.node.undeclared import Port, open_ports
 from emu.kube.node.unwired import PutOff, Unwired
 from emu.kube.node.wanted import Wanted, apps_of, ordinary
-from emu.kube.store import Store
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.shown import Ip4
 
@@ -48,36 +48,6 @@ RESTART_NS, MAX_RESTART_NS = (
 )  # a container that failed (pkg/kubelet/kubelet.go, MaxContainerBackOff)
 IFNAME = "eth0"
 Phase = Literal["Running", "Succeeded", "Failed"]
-
-
-class Dependencies(Protocol):
-    """What a kubelet uses besides its node. `pods` are the sandboxes of all nodes by "namespace/name", `as_found` the
-    pods that ran before the clock started, by uid, `under_way` holds the work that is due before the cluster has settled."""
-
-    clock: Clock
-    store: Store
-    pods: dict[str, Sandbox]
-    as_found: dict[str, Found]
-    warnings: list[str]
-    under_way: set[Any]
-
-    def adopt(self, name: str, net: Netns, *, node: str) -> None:
-        """A pod's namespace was made on `node`: capture and watch it."""
-
-    def hold(self, sandbox: Sandbox) -> None:
-        """Who asks for a pod's namespace is to ask the pod. If there is none yet, the pod's address is named."""
-
-    def set_aside(self, name: str) -> None:
-        """A pod's namespace is deleted, until it is adopted once more."""
-
-    def disown(self, name: str) -> None:
-        """A pod's namespace was deleted."""
-
-    def started(self, app: Any) -> None:
-        """An app of a pod was started."""
-
-    def act(self) -> None:
-        """Objects have changed: run controllers, scheduler and kubelets."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +82,7 @@ class Kubelet:
         self._ending: dict[str, Timer] = {}  # by uid
         self._leaving: set[str] = set()  # uids of pods without an object
         self._waiting: dict[str, _Waiting] = {}  # pods that have no network yet, by name
-        self._unwired = Unwired(deps.clock, node, self._wire_late) if put_off else None
+        self._unwired = Unwired(deps.clock, node, self._wire_late, deps.unseen) if put_off else None
 
     @property
     def host(self) -> Host:
@@ -231,6 +201,7 @@ class Kubelet:
 
     def _start(self, name: str, pod: Pod, state: Found | None = None) -> None:
         deps, node = self.deps, self.node
+        deps.clock.turn += 1
         for annotation, words in WORDS.items():
             value = pod.metadata.annotations.get(annotation, words[0])
             if value not in words:
@@ -240,7 +211,7 @@ class Kubelet:
         known, silent = self._listening(pod, state)
         later, started = self._unwired, deps.clock.moment
         if later is not None and node.later is not None:
-            alone = state is None and not deps.clock.backlog and name not in self._waiting
+            alone = state is None and not (deps.clock.backlog or deps.capturing or name in self._waiting)
             may = alone and ordinary(pod, known)
             if may and later.begun and self._put_off(later, sandbox, pod, known):
                 return

@@ -1,4 +1,7 @@
-"""The namespaces of a cluster by name, some of which are made when someone asks for them. Must not know how."""
+"""The namespaces of a cluster by name, some of which are made when someone asks for them. Must not know how.
+
+To a capture these are the absent ones: as far as it goes, they have been there.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,18 @@ class Namespaces(MutableMapping[str, Netns]):
     def hold(self, name: str, holder: Node | Sandbox) -> None:
         """The namespace of that name is the one that a node or pod has."""
         self._holders[name] = holder
+
+    def unwired(self) -> Iterator[str]:
+        """The names, without the Kubernetes namespace, of the pods that have none yet."""
+        for holder in self._holders.values():
+            if isinstance(holder, Sandbox) and holder.wired is None:
+                yield holder.pod
+
+    def complete(self) -> None:
+        """Make all of them."""
+        for holder in [*self._holders.values()]:
+            if isinstance(holder, Node):
+                holder.wake()
 
     def __getitem__(self, name: str) -> Netns:
         holder = self._holders[name]

@@ -58,6 +58,11 @@ class PtpPlugin:
             invoke.delete(kind, config, attachment)
             raise
 
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        """Not where an ADD writes rules, too."""
+        conf = _load(config)
+        return None if conf.ip_masq else invoke.lease(container.ipam_type(conf.ipam), config, attachment)
+
     def _wire(self, conf: PtpConf, attachment: Attachment, ipam: Result) -> Result:
         """A failure leaves what is there by then, the pair among it."""
         host = attachment.host.netns

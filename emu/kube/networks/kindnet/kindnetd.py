@@ -69,7 +69,7 @@ class Kindnetd(Agent[Peers, int, Peers]):
 
     def _sync_rules(self, node: Node) -> None:
         """SyncRules: each rule is appended where it is missing, in no other order."""
-        table = Table(node.net, "nat")
+        table = Table(node.root, "nat")
         table.ensure(CHAIN)
         table.add(CHAIN, ["-d", str(self.settings.pod_subnet), *comment(LOCAL), "-j", "RETURN"])
         table.add(CHAIN, [*comment(LAST), "-j", "MASQUERADE"])
@@ -79,14 +79,14 @@ class Kindnetd(Agent[Peers, int, Peers]):
     @staticmethod
     def _sync_route(node: Node, name: str, address: int, subnet: Prefix) -> None:
         """syncRoute. Raises InputError where the other node is on no link of this one: kindnetd ends then."""
-        fib = node.net.ipv4.fib
+        fib = node.root.ipv4.fib
         there = [*fib.main.of(subnet)]
         for route in there:
             if route.gateway != address:
                 fib.remove(route)
         if all(route.gateway != address for route in there):
             try:
-                boot.put_route(node.net, Route(subnet, gateway=address), str(subnet))
+                boot.put_route(node.root, Route(subnet, gateway=address), str(subnet))
             except InputError:
                 what = f"kindnetd of {node.name} cannot route to {name}: {ip4_text(address)} is on no link of the node"
                 raise InputError(

@@ -38,8 +38,8 @@ class PolicyProgram(Agent[PolicyIndex, None, None]):
         self.followed = Followed()
 
     def start(self, node: Node, own: NodeObject) -> NodeObject:
-        if TABLE not in node.net.programs:
-            node.net.programs[TABLE] = QueuedPolicies(node.net, self._index)
+        if TABLE not in node.root.programs:
+            node.root.programs[TABLE] = QueuedPolicies(node.root, self._index)
         return own
 
     def _index(self) -> PolicyIndex:
@@ -88,7 +88,7 @@ class PolicySets(Agent[Selected, str, frozenset[int]]):
         return view.get(facts, frozenset())
 
     def apply(self, node: Node, value: frozenset[int]) -> bool:
-        table: QueuedPolicies = node.net.programs[TABLE]
+        table: QueuedPolicies = node.root.programs[TABLE]
         table.selected = value
         return True
 
