@@ -56,15 +56,22 @@ class Absent(Protocol):
 
 
 class _Attaching:
-    """Taps the devices of one namespace."""
+    """Taps the devices of one namespace, and reads each once more before it goes."""
 
-    __slots__ = ("_capture", "_node", "_owner", "_role", "_words")
+    __slots__ = ("_capture", "_interfaces", "_node", "_owner", "_role", "_words")
 
     def __init__(self, capture: Capture, owner: str, words: Mapping[str, str], role: str, node: str) -> None:
         self._capture, self._owner, self._words, self._role, self._node = capture, owner, words, role, node
+        self._interfaces: list[Interface] = []
 
     def __call__(self, device: Device) -> None:
-        self._capture.attach(device, self._owner, self._words.get(device.name, ""), self._role, self._node)
+        words = self._words.get(device.name, "")
+        self._interfaces.append(self._capture.attach(device, self._owner, words, self._role, self._node))
+
+    def leaves(self, device: Device) -> None:
+        for interface in [each for each in self._interfaces if each.device is device]:
+            interface.refresh()
+            self._interfaces.remove(interface)
 
 
 class Capture:
@@ -153,7 +160,9 @@ class Capture:
         """Tap every present and future device of a namespace, and its drops. Interfaces are called
         `NAME/DEVICE`; `descriptions` are by device name; `role` and `node` as for `Interface`."""
         owner = name or net.name
-        net.on_device(_Attaching(self, owner, descriptions or NO_WORDS, role, node))
+        attaching = _Attaching(self, owner, descriptions or NO_WORDS, role, node)
+        net.on_device(attaching)
+        net.leaving_listeners.append(attaching.leaves)
         self.attach_drops(net, owner, role, node)
         self._namespaces[net] = (*self._namespaces.get(net, ()), owner)
         if self.states is not None:

@@ -37,3 +37,18 @@ def test_a_lab() -> None:
     assert found["client/eth0"] == ("host", "", "router/eth0")
     assert found["router/eth0"] == ("router", "", "client/eth0")
     assert found["router/lo"] == ("router", "", "")
+
+
+def test_a_device_that_goes_before_the_first_look_is_known_as_one_that_goes_later() -> None:
+    def known(*, looked_at: bool) -> dict[str, tuple[str, tuple[tuple[int, int], ...]]]:
+        cluster = emu.Cluster(2, MANIFESTS)
+        assert cluster.capture is not None
+        if looked_at:
+            cluster.capture.mark()
+        cluster.delete("pod", "default", "web", grace_s=0)
+        cluster.capture.mark()
+        return {each.name: (each.description, each.addresses) for each in cluster.capture.interfaces}
+
+    found = known(looked_at=False)
+    assert found == known(looked_at=True)
+    assert found["default/web/eth0"][1] and any(" cbr0" in words for words, _ in found.values())

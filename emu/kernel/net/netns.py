@@ -47,7 +47,7 @@ class Netns:
 
     __slots__ = (
         "_device_listeners", "_draws", "_next_ifindex", "absorbed", "born", "bridge_hooks", "bridge_nf_call_arptables", "bridge_nf_call_ip6tables", "bridge_nf_call_iptables",
-        "clock", "conntrack", "copied", "delivered", "delivery_listeners", "devices", "drop_listeners", "drops", "families", "ipip", "ipv4", "mtus_set", "name", "nat",
+        "clock", "conntrack", "copied", "delivered", "delivery_listeners", "devices", "drop_listeners", "drops", "families", "ipip", "ipv4", "leaving_listeners", "mtus_set", "name", "nat",
         "nat_listeners", "packet_types", "programs", "recorder", "sockets", "sysctl", "tracing", "tunnel_listeners", "vxlan",
     )  # fmt: skip
 
@@ -69,9 +69,10 @@ class Netns:
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.mtus_set = 0  # how often the MTU of a device was changed
         self.drops: Counter[str] = Counter()
-        # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
+        # called when a device joins or an address is added (see `on_device`, `on_address`), a device is to leave, a frame is dropped, a packet
         # reaches a socket or protocol, NAT begins to rewrite a flow's packets, or a tunnel carries one (append to these lists)
         self._device_listeners: list[Callable[[Device], object]] = []
+        self.leaving_listeners: list[Callable[[Device], object]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
@@ -172,6 +173,8 @@ class Netns:
 
     def detach(self, device: Device) -> None:
         """Remove a device with its addresses, routes, neighbours and bridge port."""
+        for listener in self.leaving_listeners:
+            listener(device)
         for family in self.families.values():
             family.detach(device)
         if device.master is not None:
