@@ -153,9 +153,10 @@ class _NeighLimits:
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
     """arp_error_report and ipv4_link_failure: no host answered for the address; send the packet's sender an ICMP error.
 
-    The packet's options are read once more: they have this host's address and time twice."""
-    wrong = 0
-    if frame.l4 != ETH_HLEN + IP_HLEN:
+    The packet's options are read once more: they have this host's address and time twice. What a program gave another version
+    is dropped in silence."""
+    wrong = int(frame.buf[ETH_HLEN] >> 4 != 4)
+    if not wrong and frame.l4 != ETH_HLEN + IP_HLEN:
         frame.options, wrong = ip_options.compile(net, frame, entry.device, frame.route)
     if not wrong:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
