@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from emu.kernel.link.device import ETH_P_802_3_MIN
 from emu.kernel.net.netns import Netns
 from emu.trail import Dropped
 from emu.twin.compare import Difference, tables
@@ -21,6 +20,7 @@ from emu.twin.space import Space
 from emu.wire.addr import ip4_text
 from emu.wire.captured import within
 from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, Frame
+from emu.wire.llc import ETH_P_802_3_MIN
 from emu.wire.summary import Summary, read_ip
 from emu.wire.vlan import ETH_P_8021Q, TAG_BYTES
 

@@ -48,6 +48,11 @@ def stamp(
     return frame
 
 
+def version(frame: Frame) -> int:
+    """The IP version that the header names."""
+    return frame.buf[ETH_HLEN] >> 4
+
+
 def given_header(data: bytes, source: int, ident: Callable[[], int]) -> bytes:
     """A frame whose header a program wrote, as a raw socket sends it (raw_send_hdrinc): total length and checksum are the
     kernel's, and a source of 0 is filled in, as is an identification of 0 without DF (ip_select_ident). Raises SocketError: EINVAL

@@ -16,13 +16,12 @@ from emu.kernel.link.netem import Netem
 from emu.kernel.link.tbf import Qdisc
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import AF_INET, ETH_HLEN, OTHERHOST, Frame
+from emu.wire.llc import is_llc
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
 from emu.wire.vlan import ETH_P_8021AD, ETH_P_8021Q, TAG_NEEDS, VID_MASK, tci_of
 
 IN, OUT = 0, 1
-ETH_P_802_3_MIN = 0x600  # below it is a length, and LLC follows
-NOVELL = b"\xff\xff"  # or IPX without LLC (eth_type_trans)
 ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 
 Tap = Callable[[Frame, int], None]
@@ -230,7 +229,7 @@ class Device:
         handler = self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)
-        elif frame.ethertype < ETH_P_802_3_MIN and frame.buf[ETH_HLEN : ETH_HLEN + 2] != NOVELL:
+        elif is_llc(frame):
             self.drop(self, frame, "NOT_SPECIFIED")  # llc_rcv, which bridges bring along, frees it
         else:
             self.drop(self, frame, "UNHANDLED_PROTO")

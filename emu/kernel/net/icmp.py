@@ -148,11 +148,7 @@ def _summed_with_header(frame: Frame, net: Netns) -> bool:
     """A message of zeros passes where conntrack has seen it come in: it sums from the IP header on, whose ones make the sum right
     (nf_ip_checksum). It does not sum again what lo brings back."""
     conntrack, device = net.conntrack, frame.indev
-    if (
-        conntrack is None
-        or not (conntrack.enabled and conntrack.checksum)
-        or any(frame.buf[frame.l4 : ETH_HLEN + frame.tot_len])
-    ):
+    if conntrack is None or not (conntrack.enabled and conntrack.checksum) or not wire.all_zero(frame):
         return False
     return frame.ct is None or device is None or not device.loopback
 
