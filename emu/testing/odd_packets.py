@@ -67,7 +67,7 @@ def _fields(draw: st.DrawFn, fields: Mapping[str, Sequence[object]], most: int, 
     return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
-def _header(draw: st.DrawFn, addresses: Sequence[str], most: int = 2, **plain: object) -> str:
+def _header(draw: st.DrawFn, addresses: tuple[str, ...], most: int = 2, **plain: object) -> str:
     """An IP layer to one of `addresses`, or to none that a host has; the source may be another's."""
     if draw(st.integers(0, 3)) == 3:
         plain["src"] = draw(st.sampled_from((*addresses, *NO_HOST)))
@@ -96,7 +96,7 @@ def _transport(draw: st.DrawFn, most: int = 2) -> str:
     return f"{layer}/'{body}'" if body else layer
 
 
-def _error(draw: st.DrawFn, addresses: Sequence[str]) -> str:
+def _error(draw: st.DrawFn, addresses: tuple[str, ...]) -> str:
     """An ICMP error, with the packet that it is about: whole, cut short, or nonsense."""
     kind = draw(st.sampled_from(sorted(ERRORS)))
     name, values = ERRORS[kind]
@@ -113,7 +113,7 @@ def _error(draw: st.DrawFn, addresses: Sequence[str]) -> str:
     return f"{head}/IP({quoted})/{_transport(draw, 1)}"
 
 
-def _tunnel(draw: st.DrawFn, addresses: Sequence[str]) -> str:
+def _tunnel(draw: st.DrawFn, addresses: tuple[str, ...]) -> str:
     """A packet in a packet: IPIP, GRE, VXLAN."""
     kind = draw(st.sampled_from(("ipip", "gre", "vxlan")))
     inner = f"{_header(draw, addresses, 1)}/{_transport(draw, 1)}"
@@ -140,7 +140,7 @@ def _sctp(draw: st.DrawFn) -> str:
     return f"SCTP({fields})/{draw(st.sampled_from(chunks))}"
 
 
-def _ip(draw: st.DrawFn, addresses: Sequence[str]) -> str:
+def _ip(draw: st.DrawFn, addresses: tuple[str, ...]) -> str:
     kind = draw(st.sampled_from(("plain", "plain", "plain", "error", "error", "tunnel", "sctp", "bare", "bare")))
     if kind == "bare":
         header = _header(draw, addresses, 1, proto=draw(st.sampled_from(BARE)))
@@ -154,7 +154,7 @@ def _ip(draw: st.DrawFn, addresses: Sequence[str]) -> str:
     return f"{header}/{_sctp(draw) if kind == 'sctp' else _transport(draw)}"
 
 
-def _frame(draw: st.DrawFn, addresses: Sequence[str], macs: Sequence[str]) -> str:
+def _frame(draw: st.DrawFn, addresses: tuple[str, ...], macs: tuple[str, ...]) -> str:
     """An Ethernet frame: IP as above, ARP, a VLAN's, spanning tree, or of a type that no one takes."""
     ether = f"dst='{draw(st.sampled_from((*macs * 2, *NO_MAC)))}'"
     if draw(st.integers(0, 5)) == 5:
@@ -178,6 +178,16 @@ def _frame(draw: st.DrawFn, addresses: Sequence[str], macs: Sequence[str]) -> st
 
 
 @st.composite
-def odd_packets(draw: st.DrawFn, addresses: Sequence[str], macs: Sequence[str]) -> str:
+def odd_packets(draw: st.DrawFn, addresses: tuple[str, ...], macs: tuple[str, ...]) -> str:
     """The Scapy expression of one odd packet: an IPv4 packet, or an Ethernet frame. `addresses` and `macs` are some that hosts have."""
     return _frame(draw, addresses, macs) if draw(st.integers(0, 3)) == 3 else _ip(draw, addresses)
+
+
+@st.composite
+def odd_segments(draw: st.DrawFn, address: str, port: int) -> str:
+    """The Scapy expression of a segment that a connection from `PORT` gets besides its own."""
+    # with ACK, conntrack's verdict would depend on how far the connection's own number, which is drawn, is away
+    others = {name: values for name, values in TCP_FIELDS.items() if name not in ("flags", "seq")}
+    fields = _fields(draw, others, 2, sport=PORT, dport=port, flags=draw(st.sampled_from(("S", "S", "R", ""))), seq=7)
+    body = draw(st.sampled_from(("", "x", "abcdefgh")))
+    return f"IP(dst='{address}')/TCP({fields})" + (f"/'{body}'" if body else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from emu.testing.odd_packets import PORT, odd_packets
+from emu.testing.odd_packets import PORT, odd_packets, odd_segments
 
 WEB, ECHO, CLOSED, NODE_PORT, HOST_PORT = 8080, 7, 99, 30000, 8000
 # The apps of every pod. A Service's port 80 is the web server's, 7 the echo's.
@@ -121,7 +121,7 @@ class SmallPolicy:
 @dataclass(frozen=True)
 class SmallFlow:
     """One step, or several: `more` has the sizes of what a connection sends after its first answer. `to` is an endpoint as scenarios write it,
-    or of `send` a Scapy expression; `size` is the number of bytes sent, -1 for a web request. `wait_s` passes before."""
+    or of `send` a Scapy expression; `size` is the number of bytes sent, -1 for a web request. `wait_s` passes before. A connection that is `held` stays open."""
 
     kind: str
     source: str
@@ -133,6 +133,7 @@ class SmallFlow:
     more: tuple[int, ...] = ()
     wait_s: int = 0
     port: int = 0
+    held: bool = False
 
     def lines(self, name: str) -> list[str]:
         """The steps as YAML; a connection that stays open is called `name`."""
@@ -147,6 +148,8 @@ class SmallFlow:
             f", port: {self.port}" if self.port else ""
         )
         words += ("" if self.connected else ", connected: false") + (", blocking: true" if self.blocking else "")
+        if self.held:
+            return [*lines, f"- {{name: {name}, {self.kind}: {{{words}, close: false}}}}"]
         if not self.more:
             return [*lines, f"- {self.kind}: {{{words}}}"]
         lines.append(f"- {{name: {name}, {self.kind}: {{{words}, close: false}}}}")
@@ -271,11 +274,18 @@ def some_addresses(network: str) -> tuple[str, ...]:
 
 @st.composite
 def odd_flows(draw: st.DrawFn, flow: SmallFlow, ends: list[str], addresses: tuple[str, ...]) -> tuple[SmallFlow, ...]:
-    """The flow, and odd packets behind it, mostly of the same source. A client of UDP has the port that odd packets have."""
-    flow = replace(flow, port=PORT if flow.kind == "udp" and draw(st.booleans()) else 0)
+    """The flow, and odd packets behind it, mostly of the same source. A client of UDP has the port that odd packets have, and so has
+    one of TCP to an address that is known here, whose connection stays open, and gets odd segments."""
     source = flow.source if flow.source != "external" else ends[0]
+    to, _, port = flow.to.replace("external", "203.0.113.10").rpartition(":")
+    packets = odd_packets(addresses, MACS)
+    if flow.kind == "udp" and draw(st.booleans()):
+        flow = replace(flow, port=PORT)
+    elif flow.kind == "tcp" and to.startswith(("10.96.0.", "203.0.113.1")) and flow.source == source:
+        flow = replace(flow, port=PORT, held=True, more=(), blocking=False)
+        packets = st.one_of(odd_segments(to, int(port)), packets)
     sources = st.sampled_from((source, source, *ends))
-    odd = st.builds(lambda source, packet: SmallFlow("send", source, packet, 0), sources, odd_packets(addresses, MACS))
+    odd = st.builds(lambda source, packet: SmallFlow("send", source, packet, 0), sources, packets)
     return flow, *draw(st.lists(odd, max_size=MOST_ODD))
 
 

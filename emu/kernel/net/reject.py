@@ -47,7 +47,7 @@ def _unsummed(frame: Frame) -> bool:
 def _summed(net: Netns, frame: Frame, hook: int) -> bool:
     """nf_ip_checksum. It adds up the IP header, too: its sum is right but where IP options were filled in on input. What conntrack
     has summed on input is right to FORWARD, whatever came of it, and INPUT asks for the payload alone."""
-    if frame.partial or (kept := _kept_sum(net, frame)) and hook == FORWARD:
+    if frame.partial or ((kept := _kept_sum(net, frame)) and hook == FORWARD):
         return True
     if frame.options is not None and frame.options.changed and not kept:
         return False
