@@ -22,7 +22,7 @@ from emu.clock import MS
 from emu.errors import EmuError
 from emu.scenario.script import load_text
 from emu.spread import spread
-from emu.testing.scenarios import NETWORKS, SmallScenario, small_scenarios
+from emu.testing.scenarios import ENFORCED, NETWORKS, OFFLOADED, SmallScenario, small_scenarios
 from emu.twin import judge
 from emu.twin.report import Report
 
@@ -41,15 +41,15 @@ class Judged(NamedTuple):
     late_ms: float
 
 
-def drawn(first: int, count: int) -> list[str]:
-    """The texts of `count` scenarios; `first` is the seed."""
+def drawn(first: int, count: int, *, odd: bool = True) -> list[str]:
+    """The texts of `count` scenarios, with odd packets or without; `first` is the seed."""
     texts: list[str] = []
 
     @seed(first)
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
     )
-    @given(small_scenarios(networks=NETWORKS, wide=True))
+    @given(small_scenarios(networks=(*NETWORKS, *ENFORCED, *OFFLOADED), wide=True, odd=odd))
     def collect(scenario: SmallScenario) -> None:
         texts.append(scenario.text)
 
@@ -90,12 +90,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="what is drawn")
     parser.add_argument("--count", type=int, default=100, help="how many scenarios")
     parser.add_argument("-n", "--workers", type=int, default=4, help="how many at once")
+    parser.add_argument("--plain", action="store_true", help="without odd packets, which take most of the time")
     parser.add_argument(
         "--dask", default="", metavar="ADDRESS", help="a Dask scheduler, whose workers are root on Linux"
     )
     parser.add_argument("--keep", type=Path, default=Path("draws"), help="folder for the scenarios that differ")
     arguments = parser.parse_args()
-    texts, begin = drawn(arguments.seed, arguments.count), time.monotonic()
+    texts, begin = drawn(arguments.seed, arguments.count, odd=not arguments.plain), time.monotonic()
     counts: Counter[str] = Counter()
     frames, late_ms = 0, list[float]()
     every = spread(partial(list, texts), tried, range(len(texts)), jobs=arguments.workers, dask=arguments.dask)

@@ -44,6 +44,7 @@ from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
 from emu.kernel.netfilter.nat import Nat
 from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
+from emu.wire import ipv4
 from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
 from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IP_HLEN, Frame
@@ -153,9 +154,10 @@ class _NeighLimits:
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
     """arp_error_report and ipv4_link_failure: no host answered for the address; send the packet's sender an ICMP error.
 
-    The packet's options are read once more: they have this host's address and time twice."""
-    wrong = 0
-    if frame.l4 != ETH_HLEN + IP_HLEN:
+    The packet's options are read once more: they have this host's address and time twice. What a program gave another version
+    is dropped in silence."""
+    wrong = int(ipv4.version(frame) != 4)
+    if not wrong and frame.l4 != ETH_HLEN + IP_HLEN:
         frame.options, wrong = ip_options.compile(net, frame, entry.device, frame.route)
     if not wrong:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
+from emu.testing.odd_packets import PORT, odd_packets, odd_segments
+
 WEB, ECHO, CLOSED, NODE_PORT, HOST_PORT = 8080, 7, 99, 30000, 8000
 # The apps of every pod. A Service's port 80 is the web server's, 7 the echo's.
 APPS = f"http@{WEB},echo@{ECHO},echo@{ECHO}/udp"
@@ -45,8 +47,29 @@ NETWORKS: tuple[tuple[str, str, str], ...] = (
     ("calico", "switched", ""),
     ("aws-vpc", "vpc", "aws-vpc: {instanceType: t3.small}"),
 )
+# Those with an agent for NetworkPolicies
+ENFORCED: tuple[tuple[str, str, str], ...] = (
+    ("bridge", "routed", "policy: kube-router"),
+    ("flannel", "switched", "policy: kube-router"),
+    ("calico", "switched", "calico: {vxlanMode: Never}"),
+    ("calico", "switched", "calico: {vxlanMode: Always}"),
+)
+# With Linux's default offloads
+OFFLOADED: tuple[tuple[str, str, str], ...] = tuple(
+    (network, "switched", "offloads: true") for network in ("bridge", "flannel", "calico")
+)
 TTLS, TOSES, TCP_FLAGS = (64, 64, 1, 2, 3), (0, 0, 0x28, 0xFF), ("S", "SA", "A", "FA", "R", "", "FSPU")
 NO_ROUTE = ("10.244.77.7", "10.96.9.9", "192.0.2.1", "127.0.0.1")
+MOST_ODD = 8  # a flow has at most so many odd packets: neighbours are probed where a scenario takes long
+# Some addresses and MACs that the hosts of a drawn cluster have, whatever its network
+UNDERLAY = ("192.168.51.11", "192.168.52.12", "192.168.50.11", "192.168.50.12", "203.0.113.10")
+BRIDGED = ("10.244.1.2", "10.244.2.2", "10.244.1.3", "10.244.1.1", "10.244.2.1", "10.96.0.10")
+CALICO = ("10.244.41.192", "10.244.41.193", "10.244.41.194", "10.244.41.0", "10.244.41.1", "10.96.0.10")
+VPC = ("10.0.0.100", "10.0.0.101", "10.0.16.100", "10.0.0.11", "10.0.16.11", "10.96.0.10", "203.0.113.10")
+MACS = (
+    "de:9c:c6:5c:2d:4c", "16:ad:8a:c6:f6:c8", "02:42:00:00:00:0b", "02:42:00:00:00:0c", "02:42:00:00:00:01", "02:aa:00:00:00:11",
+    "96:c4:b0:a7:83:40", "46:ee:72:cf:59:ce", "ee:ee:ee:ee:ee:ee",
+)  # fmt: skip
 NO_NEIGHBOUR = ("10.244.1.99", "10.244.2.99", "203.0.113.99")
 
 
@@ -78,9 +101,27 @@ class SmallService:
 
 
 @dataclass(frozen=True)
+class SmallPolicy:
+    """A NetworkPolicy of the pods of `group`: ingress or egress with those of `peer` alone, at `port` (0: all)."""
+
+    group: int
+    peer: int
+    port: int
+    direction: str
+
+    @property
+    def spec(self) -> str:
+        """The object's `spec`."""
+        ports = f", ports: [{{port: {self.port}}}, {{port: {self.port}, protocol: UDP}}]" if self.port else ""
+        way = {"ingress": "from", "egress": "to"}[self.direction]
+        peers = f"{way}: [{{podSelector: {{matchLabels: {{group: g{self.peer}}}}}}}]"
+        return f"{{podSelector: {{matchLabels: {{group: g{self.group}}}}}, policyTypes: [{self.direction.title()}], {self.direction}: [{{{peers}{ports}}}]}}"
+
+
+@dataclass(frozen=True)
 class SmallFlow:
     """One step, or several: `more` has the sizes of what a connection sends after its first answer. `to` is an endpoint as scenarios write it,
-    or of `send` a Scapy expression; `size` is the number of bytes sent, -1 for a web request. `wait_s` passes before."""
+    or of `send` a Scapy expression; `size` is the number of bytes sent, -1 for a web request. `wait_s` passes before. A connection that is `held` stays open."""
 
     kind: str
     source: str
@@ -91,17 +132,24 @@ class SmallFlow:
     blocking: bool = False
     more: tuple[int, ...] = ()
     wait_s: int = 0
+    port: int = 0
+    held: bool = False
 
     def lines(self, name: str) -> list[str]:
         """The steps as YAML; a connection that stays open is called `name`."""
         lines = [f"- wait: {self.wait_s}s"] if self.wait_s else []
         words = f'from: {self.source}, to: "{self.to}"'
         if self.kind == "send":
-            return [*lines, f'- send: {{from: {self.source}, scapy: "{self.to}"}}']
+            scapy = self.to.replace("\\", "\\\\")
+            return [*lines, f'- send: {{from: {self.source}, scapy: "{scapy}"}}']
         if self.kind == "ping":
             return [*lines, f"- ping: {{{words}, size: {self.size}}}"]
-        words += f', send: "{_data(self.size)}", timeout: {self.timeout_s}'
+        words += f', send: "{_data(self.size)}", timeout: {self.timeout_s}' + (
+            f", port: {self.port}" if self.port else ""
+        )
         words += ("" if self.connected else ", connected: false") + (", blocking: true" if self.blocking else "")
+        if self.held:
+            return [*lines, f"- {{name: {name}, {self.kind}: {{{words}, close: false}}}}"]
         if not self.more:
             return [*lines, f"- {self.kind}: {{{words}}}"]
         lines.append(f"- {{name: {name}, {self.kind}: {{{words}, close: false}}}}")
@@ -139,6 +187,7 @@ class SmallScenario:
     sysctls: tuple[tuple[str, int], ...] = ()
     links: tuple[SmallLink, ...] = ()
     options: str = ""
+    policies: tuple[SmallPolicy, ...] = ()
 
     @property
     def steps(self) -> list[str]:
@@ -180,6 +229,14 @@ class SmallScenario:
                 f"  - {{name: echo, port: 7, targetPort: {ECHO}{node_ports[1]}}}",
                 f"  - {{name: echo-udp, port: 7, protocol: UDP, targetPort: {ECHO}{node_ports[2]}}}",
             ]
+        for number, policy in enumerate(self.policies):
+            lines += [
+                "---",
+                "apiVersion: networking.k8s.io/v1",
+                "kind: NetworkPolicy",
+                f"metadata: {{name: n{number}}}",
+            ]
+            lines.append(f"spec: {policy.spec}")
         return "\n".join([*lines, ""])
 
 
@@ -208,6 +265,28 @@ def raw_packets(draw: st.DrawFn, source: str) -> SmallFlow:
     if kind == "piece":
         words += ", flags='MF', id=7"
     return SmallFlow("send", source, f"IP({words})/{inner}", 0)
+
+
+def some_addresses(network: str) -> tuple[str, ...]:
+    """Of pods, nodes, a Service and the outside."""
+    return {"calico": CALICO + UNDERLAY, "aws-vpc": VPC}.get(network, BRIDGED + UNDERLAY)
+
+
+@st.composite
+def odd_flows(draw: st.DrawFn, flow: SmallFlow, ends: list[str], addresses: tuple[str, ...]) -> tuple[SmallFlow, ...]:
+    """The flow, and odd packets behind it, mostly of the same source. A client of UDP has the port that odd packets have, and so has
+    one of TCP to an address that is known here, whose connection stays open, and gets odd segments."""
+    source = flow.source if flow.source != "external" else ends[0]
+    to, _, port = flow.to.replace("external", "203.0.113.10").rpartition(":")
+    packets = odd_packets(addresses, MACS)
+    if flow.kind == "udp" and draw(st.booleans()):
+        flow = replace(flow, port=PORT)
+    elif flow.kind == "tcp" and to.startswith(("10.96.0.", "203.0.113.1")) and flow.source == source:
+        flow = replace(flow, port=PORT, held=True, more=(), blocking=False)
+        packets = st.one_of(odd_segments(to, int(port)), packets)
+    sources = st.sampled_from((source, source, *ends))
+    odd = st.builds(lambda source, packet: SmallFlow("send", source, packet, 0), sources, packets)
+    return flow, *draw(st.lists(odd, max_size=MOST_ODD))
 
 
 @st.composite
@@ -284,9 +363,10 @@ def small_scenarios(
     *,
     networks: tuple[tuple[str, str, str], ...] = PLAIN,
     wide: bool = False,
+    odd: bool = False,
 ) -> SmallScenario:
     """Clusters of up to `max_nodes` nodes with up to `max_flows` flows; at most three endpoints a Service. `networks` are network,
-    underlay and a line of `cluster`; with `wide` pods have host ports, and flows are of all kinds."""
+    underlay and a line of `cluster`; with `wide` pods have host ports, and flows are of all kinds; with `odd` odd packets follow the first."""
     nodes = draw(st.integers(1, max_nodes))
     service = st.builds(
         SmallService,
@@ -314,6 +394,8 @@ def small_scenarios(
     each = small_flows(nodes, len(pods), services, ports, wide=wide)
     flows = tuple(draw(st.lists(each, min_size=1, max_size=max_flows)))
     network, underlay, options = draw(st.sampled_from(networks))
+    if odd:
+        flows = (*draw(odd_flows(flows[0], _ends(nodes, len(pods)), some_addresses(network))), *flows[1:])
     if any(name.endswith(("ip_forward", "rp_filter")) for name, _ in sysctls):
         flows = tuple(replace(flow, more=()) for flow in flows)  # the connection may not have opened
     if underlay == "vpc":
@@ -322,6 +404,13 @@ def small_scenarios(
     if network == "flat":
         # Proxies wait up to 0.8 s each before they answer. A client must not give up at the time of the answer.
         flows = tuple(replace(flow, timeout_s=flow.timeout_s + PROXIED_S) for flow in flows)
+    policies: list[SmallPolicy] = []
+    if (network, underlay, options) in ENFORCED:
+        groups, port = st.integers(0, len(services)), st.sampled_from((0, ECHO, WEB))
+        policy = st.builds(SmallPolicy, groups, groups, port, st.sampled_from(("ingress", "egress")))
+        policies = draw(st.lists(policy, max_size=2))
+    if policies:
+        flows = tuple(replace(flow, more=()) for flow in flows)
     return SmallScenario(
         nodes,
         tuple(pods),
@@ -334,4 +423,5 @@ def small_scenarios(
         tuple(sorted(sysctls)),
         tuple(SmallLink(kind, name, mtu) for (kind, name), mtu in mtus.items()),
         options,
+        tuple(policies),
     )

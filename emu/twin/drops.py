@@ -19,8 +19,10 @@ from emu.twin.drop_monitor import DropMonitor, NoMonitor
 from emu.twin.space import Space
 from emu.wire.addr import ip4_text
 from emu.wire.captured import within
-from emu.wire.frame import ETH_P_IP, ICMP, Frame
-from emu.wire.summary import Summary, read, read_ip
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, Frame
+from emu.wire.llc import ETH_P_802_3_MIN
+from emu.wire.summary import Summary, read_ip
+from emu.wire.vlan import ETH_P_8021Q, TAG_BYTES
 
 # With ports: TCP, UDP, UDP-Lite, SCTP
 # A connection that does not take a segment shows that by its answer; the emulator notes no drop
@@ -37,9 +39,9 @@ ASIDE = {
     "OTHERHOST ": "a flooded copy that is for another host: the emulator absorbs it, and counts no drop",
     "QUEUE_PURGE ": "a program closes a socket (here also: a tool that has read a table), and its queue ends",
     "ICMP_ECHO_IGNORED ": "the emulator's own word: the kernel frees such a request without a reason",
-    "UNHANDLED_PROTO ethertype 0x8100": "the kernel marks a tagged frame as another host's where no device takes its VLAN",
-    "UNHANDLED_PROTO ethertype 0x86dd": "IPv6 is off on the kernel's side, and the emulator has none",
-    "IPV6DISABLED ": "the same, where a device has it switched off",
+    "UNHANDLED_PROTO 802.3": "as the next one",
+    "UNHANDLED_PROTO ethertype ": "the judge's own packet sockets take what no protocol does (and a VLAN's frame is marked as another host's)",
+    "IPV6DISABLED ": "IPv6 is off on the kernel's side, and the emulator has none",
     "IP_OUTNOROUTES ethertype 0x0000": "a segment that finds no route has no header yet: the emulator makes no packet of it",
     "ARP_PROTO ": "the emulator's own word: the kernel frees such a frame without a reason",
 }
@@ -84,7 +86,8 @@ class Drops:
             device = net.devices.get(fact.device)
             lossy = device is not None and device.netem is not None
             reason = LOST.get(fact.reason, fact.reason) if lossy else fact.reason
-            self._ours[net].append(_Drop(_line(reason, read(bytes(frame.buf))), fact.device, net.clock.now))
+            ether_type, packet = int.from_bytes(frame.buf[12:14], "big"), bytes(frame.buf[ETH_HLEN:])
+            self._ours[net].append(_Drop(_line(reason, _summary(ether_type, packet)), fact.device, net.clock.now))
 
         net.drop_listeners.append(listener)
 
@@ -147,6 +150,9 @@ class Drops:
 
 
 def _summary(ether_type: int, packet: bytes) -> Summary:
+    """Without a VLAN's tag, which the kernel takes off before it looks at a packet."""
+    if ether_type == ETH_P_8021Q and len(packet) >= TAG_BYTES:
+        ether_type, packet = int.from_bytes(packet[2:TAG_BYTES], "big"), packet[TAG_BYTES:]
     return read_ip(within(packet)) if ether_type == ETH_P_IP else Summary("other", ether_type)
 
 
@@ -182,7 +188,10 @@ def _kept(lines: list[str]) -> list[str]:
 
 def _line(reason: str, seen: Summary) -> str:
     if seen.kind != "IPv4":
-        return f"{reason} ethertype {seen.ethertype:#06x}"
+        # below it the emulator has a length, and the kernel a number of its own (eth_type_trans)
+        return (
+            f"{reason} 802.3" if 0 < seen.ethertype < ETH_P_802_3_MIN else f"{reason} ethertype {seen.ethertype:#06x}"
+        )
     text = f"{reason} {ip4_text(seen.src)}>{ip4_text(seen.dst)} ttl{seen.ttl}"
     name = _PORTED.get(seen.proto)
     if name and seen.sport | seen.dport:

@@ -16,10 +16,13 @@ from contextlib import suppress
 from emu.kube.underlay.vpc.fabric import Fabric, Sent
 from emu.kube.underlay.vpc.vpc import Vpc
 from emu.twin.loop import Loop
+from emu.twin.ring import ETH_P_8021Q, VLAN_TPID_VALID, VLAN_VALID
 from emu.twin.space import Space
+from emu.wire.captured import tagged
 from emu.wire.frame import Frame
 
-SOL_PACKET, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 23, 3
+SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 8, 23, 3
+AUXDATA = struct.Struct("I12xHH")  # tpacket_auxdata: status, tag, and the tag's EtherType
 LARGEST = 1 << 16
 SIOCGIFMTU, SIOCSIFMTU, IFREQ = 0x8921, 0x8922, "16si20x"
 
@@ -32,6 +35,7 @@ class Port:
         with space.inside():
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
             self.socket.setblocking(False)
             self.socket.bind((name, ETH_P_ALL))
 
@@ -63,7 +67,18 @@ class Port:
         """The frames that came in."""
         with suppress(OSError):  # nothing more is there, or the cable is gone
             while True:
-                yield self.socket.recv(LARGEST)
+                data, beside, *_ = self.socket.recvmsg(LARGEST, socket.CMSG_SPACE(AUXDATA.size))
+                yield _tagged(data, beside)
+
+
+def _tagged(data: bytes, beside: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """A frame with the VLAN's tag that the kernel took off, and gives beside it."""
+    for level, kind, value in beside:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, tci, tpid = AUXDATA.unpack(value)
+            if status & VLAN_VALID:
+                return tagged(data, tpid if status & VLAN_TPID_VALID else ETH_P_8021Q, tci)
+    return data
 
 
 class Ports:

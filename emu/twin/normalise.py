@@ -297,7 +297,7 @@ class Normaliser:
             text += f" <{','.join(self._options(payload[20:header]))}>"
         if struct.unpack_from("!H", payload, 18)[0]:
             text += " urgent"
-        if isn is None or quoted:
+        if isn is None or quoted or isn + BY_HAND & 0xFFFFFFFF < 2 * BY_HAND:  # a raw packet's is drawn for each
             return text, "x" if ip_id else "0"
         if ip_id == 0 and self._last_ip_id.get(isn, 0) < WRAPPED:
             return text, "0"

@@ -73,6 +73,11 @@ def checksum_ok(frame: Frame) -> bool:
     return ones_sum(data) == 0 and any(data)
 
 
+def all_zero(frame: Frame) -> bool:
+    """Is the whole message of zeros?"""
+    return not any(frame.buf[frame.l4 : 14 + frame.tot_len])
+
+
 def second_word(frame: Frame) -> int:
     """The second header word: id and sequence number, next-hop MTU or gateway."""
     return int.from_bytes(frame.buf[frame.l4 + 4 : frame.l4 + 8], "big")

@@ -48,16 +48,21 @@ def stamp(
     return frame
 
 
+def version(frame: Frame) -> int:
+    """The IP version that the header names."""
+    return frame.buf[ETH_HLEN] >> 4
+
+
 def given_header(data: bytes, source: int, ident: Callable[[], int]) -> bytes:
     """A frame whose header a program wrote, as a raw socket sends it (raw_send_hdrinc): total length and checksum are the
-    kernel's, and a source or an identification of 0 is filled in. Raises SocketError: EINVAL for a header length that the packet does
-    not have."""
+    kernel's, and a source of 0 is filled in, as is an identification of 0 without DF (ip_select_ident). Raises SocketError: EINVAL
+    for a header length that the packet does not have."""
     end = ETH_HLEN + (data[ETH_HLEN] & 15) * 4
     if end < ETH_HLEN + IP_HLEN or end > len(data):
         raise SocketError(errno.EINVAL)
     buf = bytearray(data)
     buf[16:18] = (len(buf) - ETH_HLEN).to_bytes(2, "big")
-    if buf[18:20] == b"\0\0":
+    if buf[18:20] == b"\0\0" and not buf[20] & 0x40:
         buf[18:20] = ident().to_bytes(2, "big")
     if buf[26:30] == bytes(4):
         buf[26:30] = source.to_bytes(4, "big")
@@ -73,12 +78,10 @@ def check(frame: Frame) -> str | None:
     """
     buf = frame.buf
     if len(buf) < ETH_HLEN + 20:
-        return "PKT_TOO_SMALL"
-    ihl = (buf[14] & 15) * 4
-    if buf[14] >> 4 != 4 or ihl < 20:
         return "IP_INHDR"
-    if len(buf) < ETH_HLEN + ihl:
-        return "PKT_TOO_SMALL"
+    ihl = (buf[14] & 15) * 4
+    if buf[14] >> 4 != 4 or not 20 <= ihl <= len(buf) - ETH_HLEN:
+        return "IP_INHDR"
     if ones_sum(buf[14 : 14 + ihl]):
         return "IP_CSUM"
     length = buf[16] << 8 | buf[17]

@@ -60,6 +60,13 @@ def set_source(frame: Frame, addr: int, port: int) -> None:
         _set_port(frame, change, old, port, 0)
 
 
+def set_addresses_alone(frame: Frame, source: int, destination: int) -> None:
+    """New addresses, with the header's checksum alone: the transport's is wrong from now on."""
+    _set_address(frame.buf, 26, frame.src, source)
+    _set_address(frame.buf, 30, frame.dst, destination)
+    frame.src, frame.dst, frame.valid = source, destination, False
+
+
 def set_destination(frame: Frame, addr: int, port: int) -> None:
     """New destination address and port (ICMP: `port` is the type and code and must not change)."""
     change = addr + 0xFFFFFFFF - frame.dst

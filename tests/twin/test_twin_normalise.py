@@ -107,7 +107,7 @@ def test_a_counter_that_wraps_is_no_constant() -> None:
     def numbered(ip_id: int, flags: str, seq: int) -> IP:
         return IP(src="10.0.0.1", dst="10.0.0.2", id=ip_id) / TCP(sport=4000, dport=80, flags=flags, seq=seq)
 
-    begin, wrapped, after = lines(numbered(0xFFFF, "S", 99), numbered(0, "A", 100), numbered(1, "A", 100))
+    begin, wrapped, after = lines(numbered(0xFFFF, "S", 99_999), numbered(0, "A", 100_000), numbered(1, "A", 100_000))
     assert [line.split()[3] for line in (begin, wrapped, after)] == ["id=r+0", "id=r+1", "id=r+2"]
     _, constant = lines(numbered(9, "S", 99), numbered(0, "A", 100))
     assert constant.split()[3] == "id=0"

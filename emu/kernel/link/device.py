@@ -16,6 +16,7 @@ from emu.kernel.link.netem import Netem
 from emu.kernel.link.tbf import Qdisc
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import AF_INET, ETH_HLEN, OTHERHOST, Frame
+from emu.wire.llc import is_llc
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
 from emu.wire.vlan import ETH_P_8021AD, ETH_P_8021Q, TAG_NEEDS, VID_MASK, tci_of
@@ -228,6 +229,8 @@ class Device:
         handler = self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)
+        elif is_llc(frame):
+            self.drop(self, frame, "NOT_SPECIFIED")  # llc_rcv, which bridges bring along, frees it
         else:
             self.drop(self, frame, "UNHANDLED_PROTO")
 

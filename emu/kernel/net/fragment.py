@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_DATAGRAM = 65535
 QUEUE_SIZE = 200  # sizeof(struct ipq)
 TCP_HLEN = 20
+# Pieces that came in have no room in front for what these add, and are cut anew (LL_RESERVED_SPACE)
+TUNNELS = ("vxlan", "ipip")
 
 
 def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> str:
@@ -74,6 +76,8 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
     word = frame.frag_word
     first, last_more = word & IP_OFFSET, word & IP_MF
     came: tuple[int, ...] = frame.cause or ()
+    if frame.outdev is not None and frame.outdev.kind in TUNNELS:
+        came = ()
     if came and max(came) <= mtu - header and not any(size & 7 for size in came[:-1]) and sum(came) == len(payload):
         sizes, flags = came, 0
     else:

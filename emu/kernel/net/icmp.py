@@ -18,7 +18,6 @@ from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote, templates
-from emu.wire.addr import is_multicast
 from emu.wire.frame import BROADCAST, ETH_HLEN, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
     to_many = net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") if cause is None else cause.kind in TO_MANY
-    if to_many or destination == 0 or is_multicast(destination):
+    if to_many or destination == 0:
         return
     if frame.proto == ICMP and (wire.type_code(frame) or _NO_TYPE)[0] not in ICMP_QUERY:
         return
@@ -68,7 +67,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     error = wire.build(
         templates.ICMP_ERROR, saddr, destination, kind, code, info, quote.cut(frame, room),
-        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=tos,
+        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=_ttl(net, route), tos=tos,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
     if options is not None:
@@ -78,6 +77,11 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if frame.ct is not None:
         attach(error, frame)
     ip_output.local_out(net, error)
+
+
+def _ttl(net: Netns, route: Route) -> int:
+    """A forged source may be a group, for which ICMP's own socket has the TTL of groups (__ip_make_skb)."""
+    return 1 if route.kind == "multicast" else net.ipv4.default_ttl
 
 
 def vrf_of(frame: Frame) -> Device | None:
@@ -108,7 +112,7 @@ def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, i
 
 def receive(frame: Frame, net: Netns) -> None:
     """icmp_rcv: a packet for this namespace."""
-    if not frame.valid and not wire.checksum_ok(frame):
+    if not frame.valid and not wire.checksum_ok(frame) and not _summed_with_header(frame, net):
         drop(net, frame, "ICMP_CSUM")
         return
     if frame.tot_len < frame.l4 - ETH_HLEN + wire.HLEN:
@@ -138,6 +142,15 @@ def receive(frame: Frame, net: Netns) -> None:
             handler(frame, net, kind, 0, 0)
     else:
         _delivered(frame, net, DISCARDED)
+
+
+def _summed_with_header(frame: Frame, net: Netns) -> bool:
+    """A message of zeros passes where conntrack has seen it come in: it sums from the IP header on, whose ones make the sum right
+    (nf_ip_checksum). It does not sum again what lo brings back."""
+    conntrack, device = net.conntrack, frame.indev
+    if conntrack is None or not (conntrack.enabled and conntrack.checksum) or not wire.all_zero(frame):
+        return False
+    return frame.ct is None or device is None or not device.loopback
 
 
 def _delivered(frame: Frame, net: Netns, to: str) -> None:
@@ -187,7 +200,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
         return
     reply = wire.build(
         templates.ECHO_REPLY, source, destination, kind, code, wire.second_word(frame), data,
-        ident=net.ipv4.idents.next(destination, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
+        ident=net.ipv4.idents.next(destination, source, ICMP), frag=0, ttl=_ttl(net, route), tos=frame.tos,
         flow=frame.flow, trail=[born] if net.tracing else None,
     )  # fmt: skip
     if options is not None:

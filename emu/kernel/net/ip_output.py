@@ -21,6 +21,7 @@ from emu.wire import ipv4
 from emu.wire.addr import ZERO_MAC, ip4_kind, is_loopback
 from emu.wire.frame import AF_INET, LOOPBACK, Frame
 from emu.wire.rewrite import set_ethernet
+from emu.wire.sound import well_formed
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -153,9 +154,8 @@ def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> st
         copy = frame.clone()
         if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
             copy.indev, copy.pkt_type, copy.sock = device, LOOPBACK, None
-            copy.valid = (
-                copy.valid or ipv4.check(copy) is None
-            )  # dev_loopback_xmit: the checksum of the payload is not asked
+            if not copy.valid:  # dev_loopback_xmit: the checksum of the payload is not asked, its lengths are
+                copy.valid = ipv4.check(copy) is None and well_formed(copy)
             net.clock.enqueue((device.deliver, copy))
         if route.kind == "multicast" and not frame.ttl:
             net.drop(frame, "NOT_SPECIFIED", route)  # a TTL of 0 does not leave the host

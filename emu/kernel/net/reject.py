@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.netfilter.conn import CONFIRMED, attach
+from emu.kernel.netfilter.hooks import FORWARD
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
 from emu.wire import templates
 from emu.wire import udp as wire_udp
 from emu.wire.checksum import ones_sum, pseudo_sum
-from emu.wire.frame import ETH_HLEN, IP_OFFSET, SCTP, TCP, UDP, Frame
+from emu.wire.frame import ETH_HLEN, ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
 from emu.wire.proto import AH, DCCP, ESP, GRE, UDPLITE
 from emu.wire.rewrite import set_ethernet
 from emu.wire.tcp import ACK, FIN, RST, SYN
@@ -33,8 +34,8 @@ RESET = Born("the RST of a REJECT rule")
 def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
     """Answer `frame` with the packet that `--reject-with` names, unless a checksum is wrong."""
     if with_ == "tcp-reset":
-        _reset(net, frame)
-    elif not frame.frag & IP_OFFSET and (_unsummed(frame) or _summed(frame)):
+        _reset(net, frame, hook)
+    elif not frame.frag & IP_OFFSET and (_unsummed(frame) or _summed(net, frame, hook)):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, CODES[with_])
 
 
@@ -43,11 +44,12 @@ def _unsummed(frame: Frame) -> bool:
     return frame.proto in UNSUMMED or (frame.proto == UDP and wire_udp.without_checksum(frame))
 
 
-def _summed(frame: Frame) -> bool:
-    """nf_ip_checksum. It adds up the IP header, too: its sum is right but where IP options were filled in on input."""
-    if frame.partial:
+def _summed(net: Netns, frame: Frame, hook: int) -> bool:
+    """nf_ip_checksum. It adds up the IP header, too: its sum is right but where IP options were filled in on input. What conntrack
+    has summed on input is right to FORWARD, whatever came of it, and INPUT asks for the payload alone."""
+    if frame.partial or ((kept := _kept_sum(net, frame)) and hook == FORWARD):
         return True
-    if frame.options is not None and frame.options.changed:
+    if frame.options is not None and frame.options.changed and not kept:
         return False
     if frame.valid and not frame.frag:  # of a datagram's first piece the sum is wrong
         return True
@@ -56,14 +58,22 @@ def _summed(frame: Frame) -> bool:
     return (ones_sum(payload) + pseudo) % 0xFFFF == 0
 
 
-def _reset(net: Netns, frame: Frame) -> None:
+def _kept_sum(net: Netns, frame: Frame) -> bool:
+    """CHECKSUM_COMPLETE: has conntrack summed the packet as it came in? What lo brings back it does not sum again."""
+    conntrack, device = net.conntrack, frame.indev
+    if conntrack is None or not conntrack.enabled or not conntrack.checksum or device is None or device.loopback:
+        return False
+    return frame.proto in (TCP, UDP, ICMP) and not frame.frag
+
+
+def _reset(net: Netns, frame: Frame, hook: int) -> None:
     """nf_send_reset: a RST is never answered, nor a segment with a wrong checksum."""
     if frame.proto != TCP or frame.frag & IP_OFFSET or not wire_tcp.header_length(frame):
         return
     theirs, acked, offset, flags, _window = wire_tcp.head(frame.buf, frame.l4)
     if flags & RST:
         return
-    if not _summed(frame):
+    if not _summed(net, frame, hook):
         return
     route = net.ipv4.lookup_output(frame.src, 0, frame.mark)
     if route is None or route.kind not in ("unicast", "local"):

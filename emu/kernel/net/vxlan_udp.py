@@ -170,7 +170,7 @@ class VxlanUdp:
             return
         source, tos = frame.src, frame.tos
         replace(frame, wire.inner(frame, end))
-        frame.valid = False
+        frame.valid = frame.partial = False  # a checksum that was left for a device was the outer packet's
         _forget(frame)
         trail = frame.trail
         if trail is not None:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from emu.kernel.transport.tcp_output import send_ack, send_delayed_ack
 from emu.kernel.transport.tcp_rmem import RxSkb
 from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, REORDERING, Early, TcpSock
-from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt, offered_window
+from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt, offered_window, rcvbuf_grow
 
 SACK_BLOCKS_EXPECTED = 2  # TCP_SACK_BLOCKS_EXPECTED
 
@@ -142,6 +142,7 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bo
         skb.condense()
         more = skb.truesize
     tp.rmem_alloc += more
+    rcvbuf_grow(tp, tp.rcvq_space)
 
 
 def _islands(tp: TcpSock) -> list[tuple[int, int]]:

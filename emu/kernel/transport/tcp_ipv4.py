@@ -32,7 +32,7 @@ from emu.wire import tcp as wire
 from emu.wire import templates
 from emu.wire.addr import is_loopback
 from emu.wire.frame import HOST, IP_DF, TCP, Frame
-from emu.wire.rewrite import leave_checksum, set_options
+from emu.wire.rewrite import leave_checksum, set_addresses_alone, set_options
 from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
 
 if TYPE_CHECKING:
@@ -153,7 +153,6 @@ class Tcp:
             if sock is not None and src and options is None and not is_loopback(src) and fib.known.get(to) is route:
                 # sk_setup_caps: nothing but the routes and rules, which are counted, decided on it
                 sock.dst, sock.dst_cookie = route, fib.generation
-            src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frag, trail = IP_DF if whole else 0, [born] if net.tracing else None
@@ -171,15 +170,23 @@ class Tcp:
                 ttl=family.default_ttl, tos=tos, flow=flow, trail=trail, frag=frag,
             )  # fmt: skip
         if options is not None:
-            ip_options.insert(net, frame, options, src, dst)
+            ip_options.insert(net, frame, options, src or source, dst)
             if to != dst:  # the segment's checksum is for the last address of the source route
                 set_options(frame, frame.option_bytes, to, summed=True)
+        if not src or not dst:
+            self._unaddressed(frame, source)
         net.bear(frame, segment.answers)
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
         if segment.gso_size or (route.device.offload and sock is not None and (not segment.stateless or flags & SYN)):
             leave_checksum(frame)
             frame.gso_size = segment.gso_size
         return ip_output.local_out(net, frame)
+
+    def _unaddressed(self, frame: Frame, source: int) -> None:
+        """What answers a segment to or from 0.0.0.0 is summed over that. A reset gets its addresses later, by its route, and is
+        dropped where it arrives; a SYN-ACK keeps them."""
+        if wire.flags_of(frame) & RST:
+            set_addresses_alone(frame, frame.src or source, frame.dst or frame.src or source)
 
     def receive(self, frame: Frame, net: Netns) -> None:
         """tcp_v4_rcv. What came by a broadcast or multicast MAC is discarded in silence."""

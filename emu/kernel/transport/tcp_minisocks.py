@@ -28,7 +28,11 @@ def _mini_ack(tp: TcpSock, now_ns: int) -> None:
     tp.out.append(Segment(tp.wire(tp.snd_nxt), tp.wire(tp.rcv_nxt), ACK, window, ts=ts, stateless=True))
 
 
-def _limited_ack(tp: TcpSock, now_ns: int) -> None:
+def _limited_ack(tp: TcpSock, segment: Segment, now_ns: int) -> None:
+    """Data is always answered, what else is out of the window once in half a second (tcp_oow_rate_limited)."""
+    if segment.length and not segment.flags & SYN:
+        _mini_ack(tp, now_ns)
+        return
     last = tp.last_oow_ack
     if last is None or now_ns - last >= tp.config.invalid_ratelimit_ns:
         tp.last_oow_ack = now_ns
@@ -57,8 +61,7 @@ def time_wait_segment(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     if tp.state == "FIN_WAIT2":
         in_window = seq < tp.rcv_nxt + max(tp.receive_window, 1) and end_seq >= tp.rcv_nxt
         if outdated or not in_window:
-            if not flags & RST:
-                _limited_ack(tp, now_ns)
+            _limited_ack(tp, segment, now_ns)
         elif flags & RST:
             tp.done("rcv RST")
         elif (flags & SYN and seq >= tp.rcv_nxt) or (
@@ -83,7 +86,7 @@ def time_wait_segment(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     if not flags & RST:
         if outdated or flags & ACK:
             tp.linger_at = now_ns + tp.config.timewait_ns
-        _limited_ack(tp, now_ns)
+        _limited_ack(tp, segment, now_ns)
 
 
 def reusable(tp: TcpSock, segment: Segment) -> int | None:

@@ -183,12 +183,21 @@ def rcv_space_adjust(tp: TcpSock) -> None:
         return
     copied = tp.copied_seq - tp.rcvq_seq - (tp.rcv_nxt - tp.copied_seq)
     if copied > tp.rcvq_space:
-        old, tp.rcvq_space = tp.rcvq_space, copied
-        if tp.config.moderate_rcvbuf:
-            window = 2 * copied
-            window += window * (copied - old) // old << 1
-            rcvbuf = min((window << 8) // tp.scaling_ratio, tp.config.rmem[2])
-            if rcvbuf > tp.rcvbuf:
-                tp.rcvbuf = rcvbuf
-                tp.window_clamp = tp.full_space
+        rcvbuf_grow(tp, copied)
     tp.rcvq_seq, tp.rcvq_time = tp.copied_seq, tp.mstamp
+
+
+def rcvbuf_grow(tp: TcpSock, copied: int) -> None:
+    """Make room for twice what was read in a round trip, for a sender that doubles its rate, and for what waits behind a gap
+    (tcp_rcvbuf_grow)."""
+    old, tp.rcvq_space = tp.rcvq_space, copied
+    if not tp.config.moderate_rcvbuf:
+        return
+    window = 2 * copied
+    window += window * (copied - old) // old << 1
+    if tp.ofo:
+        window += tp.ofo[-1].end_seq - tp.rcv_nxt
+    rcvbuf = min((window << 8) // tp.scaling_ratio, tp.config.rmem[2])
+    if rcvbuf > tp.rcvbuf:
+        tp.rcvbuf = rcvbuf
+        tp.window_clamp = tp.full_space

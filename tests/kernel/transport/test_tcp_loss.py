@@ -368,6 +368,18 @@ def test_fin_wait_2_of_a_closed_socket_ends_after_60_s() -> None:
     assert states == ["FIN_WAIT2", "CLOSE"]
 
 
+def test_a_closed_socket_answers_what_is_out_of_its_window_and_resets_too() -> None:
+    """tcp_timewait_state_process in FIN_WAIT2: data always, what has none once in half a second."""
+    wire, client, _ = connected()
+    wire.send("c", client.close(wire.now))
+    wire.wait(1_000)
+    far = (SERVER_ISS + (1 << 30)) & 0xFFFFFFFF
+    bare, data = Segment(far, 0, RST, 0), Segment(far, 0, RST, 0, payload=b"x")
+    answers = [client.on_segment(segment, wire.now) for segment in (data, data, bare, bare)]
+    assert [[flag_letters(each) for each in some] for some in answers] == [["A"], ["A"], ["A"], []]
+    assert client.state == "FIN_WAIT2"
+
+
 def test_data_written_while_connecting_goes_with_the_handshake() -> None:
     endpoint, out = TcpEndpoint.connect(DET, 1460, 1000, 0)
     assert endpoint.write(b"early", 0) == []
