@@ -62,9 +62,9 @@ def set_source(frame: Frame, addr: int, port: int) -> None:
 
 def set_addresses_alone(frame: Frame, source: int, destination: int) -> None:
     """New addresses, with the header's checksum alone: the transport's is wrong from now on."""
-    _set_address(frame.buf, 26, frame.src, source)
-    _set_address(frame.buf, 30, frame.dst, destination)
+    change = source + 0xFFFFFFFF - frame.src + destination + 0xFFFFFFFF - frame.dst
     frame.src, frame.dst, frame.valid = source, destination, False
+    _set_addresses(frame, change)
 
 
 def set_destination(frame: Frame, addr: int, port: int) -> None:
