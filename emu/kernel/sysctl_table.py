@@ -418,7 +418,7 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("mc_forwarding", WithoutEffect("only a multicast routing daemon sets it"), 0, AND, "bool"),
     _conf("medium_id", NotModelled("which device answers ARP for another", ANY), 0, OWN, "id"),
     _conf("promote_secondaries", used("kernel/net/family"), 0, OR, "bool"),
-    _conf("proxy_arp", used("kernel/net/arp"), 0, OR, "bool"),
+    _conf("proxy_arp", used("kernel/net/arp", "kube/node/unwired"), 0, OR, "bool"),
     _conf("proxy_arp_pvlan", NotModelled("ARP that a device answers for its own link", ANY), 0, OR, "bool"),
     _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),
     _conf("rp_filter", used("kernel/net/family"), 0, MAX),

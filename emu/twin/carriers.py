@@ -32,14 +32,16 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
     deadline = time.monotonic() + LINK_UP_S
     _await_carriers(space, want, deadline)
     while True:
+        _ask_links(space, alone)
         found = space.links()
         ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
         ready |= {each["ifname"] for each in found if each["ifname"] in pulled and _gone(each, each["ifname"] in idle)}
-        if want | pulled <= ready and not any(each["ifname"] in alone and each["operstate"] == "UP" for each in found):
+        down = {each["ifname"] for each in found if each["operstate"] == "DOWN"}
+        if want | pulled <= ready and alone <= down:
             return
         if time.monotonic() > deadline:
             raise TwinError(
-                f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready) or sorted(alone))}"
+                f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready | alone - down))}"
             )
         time.sleep(0.01)
 
@@ -47,21 +49,34 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
 def _await_carriers(space: Space, names: Iterable[str], deadline: float) -> None:
     """Wait for devices to run: asking costs less than a process that shows them. Whether a link is there is asked first:
     Linux 6.18 then states the carrier at once, and does not leave it to its worker, which may come a quarter of a second later."""
-    with space.inside():
-        any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 0))
-    with any_socket:
+    with _any_socket(space) as any_socket:
         for name in names:
             raw = name.encode(errors="surrogateescape")
             request = bytearray(struct.pack("16sh", raw, 0).ljust(40, b"\0"))
             while time.monotonic() < deadline:
-                with suppress(OSError):
-                    fcntl.ioctl(any_socket, SIOCETHTOOL, struct.pack("16sP", raw, ctypes.addressof(value)))
+                _ask_link(any_socket, raw)
                 with suppress(OSError):  # it is not there
                     fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
                 if struct.unpack_from("H", request, 16)[0] & IFF_RUNNING:
                     break
                 time.sleep(0.002)
+
+
+def _any_socket(space: Space) -> socket.socket:
+    with space.inside():
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _ask_links(space: Space, names: Iterable[str]) -> None:
+    with _any_socket(space) as any_socket:
+        for name in names:
+            _ask_link(any_socket, name.encode(errors="surrogateescape"))
+
+
+def _ask_link(any_socket: socket.socket, raw: bytes) -> None:
+    value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 0))
+    with suppress(OSError):  # it is not there
+        fcntl.ioctl(any_socket, SIOCETHTOOL, struct.pack("16sP", raw, ctypes.addressof(value)))
 
 
 def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:

@@ -128,9 +128,9 @@ class TestNormaliser:
     def test_sequence_numbers_wrap_and_survive_a_changed_port(self) -> None:
         normalise = Ladder(self.roles)
         for sport, flags, seq, ip_id, want in (
-            (1, "S", 0xFFFFFFFF, 0xFFFF, "id=r+0 TCP 1>80 [S] seq=0"),
-            (2, "A", 5, 0, "id=r+1 TCP 2>80 [A] seq=6"),
-            (2, "A", 5, 1, "id=r+2 TCP 2>80 [A] seq=6"),
+            (1, "S", 0xFFFFF000, 0xFFFF, "id=r+0 TCP 1>80 [S] seq=0"),
+            (2, "A", 0x1005, 0, "id=r+1 TCP 2>80 [A] seq=8197"),
+            (2, "A", 0x1005, 1, "id=r+2 TCP 2>80 [A] seq=8197"),
             (1, "R", 0, 0, "id=0 TCP 1>80 [R] seq=0!"),
             (1, "A", 0x40000000, 9, "id=x TCP 1>80 [A] seq=seq1"),
         ):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.clock import EPOCH_NS, MS
-from emu.kernel import boot
+from emu.kernel import boot, commands
 from emu.lab import Lab
 from emu.twin.normalise import checksum
 from emu.wire.frame import Frame
@@ -91,7 +91,9 @@ class Setup:
         for route in self.routes:
             boot.route(router, route)
         if self.rules:
-            boot.iptables_restore(router, self.rules)
+            commands.iptables_restore(
+                router, self.rules
+            )  # conntrack is there where a rule asks for it, as in the kernel
         return lab
 
 
