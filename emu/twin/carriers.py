@@ -32,17 +32,15 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
     deadline = time.monotonic() + LINK_UP_S
     _await_carriers(space, want, deadline)
     while True:
-        _ask_links(space, alone)
+        _ask_links(space, alone | pulled)
         found = space.links()
-        ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
-        ready |= {each["ifname"] for each in found if each["ifname"] in pulled and _gone(each, each["ifname"] in idle)}
-        down = {each["ifname"] for each in found if each["operstate"] == "DOWN"}
-        if want | pulled <= ready and alone <= down:
+        left = want - {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
+        left |= pulled - {each["ifname"] for each in found if _gone(each, each["ifname"] in idle)}
+        left |= alone - {each["ifname"] for each in found if each["operstate"] == "DOWN"}
+        if not left:
             return
         if time.monotonic() > deadline:
-            raise TwinError(
-                f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready | alone - down))}"
-            )
+            raise TwinError(f"{space.name}: carriers do not follow: {', '.join(sorted(left))}")
         time.sleep(0.01)
 
 
