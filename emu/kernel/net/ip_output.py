@@ -116,6 +116,7 @@ def local_out(net: Netns, frame: Frame, interruptible: bool = False) -> str:
         ended = _through_vrf(net, frame, route.device.l3_master)
         if ended:
             return "" if ended == KEPT else ended
+    # all but local routes name their device: each packet that a host sends passes here, without that call
     frame.outdev = family.out_device(route) if route.kind == "local" else route.device
     trail = frame.trail
     if trail is not None:

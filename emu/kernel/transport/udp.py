@@ -138,6 +138,7 @@ class UdpSocket:
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
             self._udp.ports.changed()
+        # all but local routes name their device: the call is left out, as in local_out
         device = net.ipv4.out_device(route) if route.kind == "local" else route.device
         # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
         fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
