@@ -233,6 +233,12 @@ class Clock:
         self._random: dict[str, Draws] = {}
         self.program: Waiter | None = None  # the program whose turn it is: it waits where time would pass
 
+    @property
+    def jiffy_ns(self) -> int:
+        """jiffies, in ns: when the last tick was. What the kernel counts in jiffies is remembered by it: of a time `jiffy_ns`
+        plus whole ticks, `now` is at or behind it when the kernel's jiffies are; it is past it one tick later (time_after)."""
+        return self.now - self.now % TICK_NS
+
     def random(self, purpose: str) -> Draws:
         """The random source of one purpose; other purposes' draws never shift it."""
         source = self._random.get(purpose)

@@ -114,7 +114,7 @@ class Vxlan(Device):
         self.fdb: dict[bytes, VxlanEntry] = {}
         if config.remote:
             remote = Remote(config.remote, config.dstport, config.vni, config.lower)
-            self.fdb[ZERO_MAC] = VxlanEntry(ZERO_MAC, remote, PERMANENT, clock.now)
+            self.fdb[ZERO_MAC] = VxlanEntry(ZERO_MAC, remote, PERMANENT, clock.jiffy_ns)
         if mtu is None:
             self.mtu = min(self.max_mtu, ETHERNET_MTU if config.lower is None else self.max_mtu)
         else:  # a new device takes the largest that it can have in its stead, if that is smaller (vxlan_dev_configure)
@@ -177,7 +177,7 @@ class Vxlan(Device):
         """vxlan_snoop: learn that `mac` is behind the host `source`. A drop reason, "" for none."""
         if mac[0] & 1 or mac == ZERO_MAC:
             return "MAC_INVALID_SOURCE"
-        entry, now = self.find(mac), self.clock.now
+        entry, now = self.find(mac), self.clock.jiffy_ns
         if entry is None:
             if self.up:
                 remote = Remote(source, self.config.dstport, self.config.vni)
@@ -212,10 +212,10 @@ class Vxlan(Device):
         is there already, only the entry's state changes, as in Linux."""
         entry = self.find(mac)
         if entry is None:
-            self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.now)
+            self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.jiffy_ns)
             self.changed()
             return
-        entry.state, entry.updated_ns = state, self.clock.now
+        entry.state, entry.updated_ns = state, self.clock.jiffy_ns
         if (mac[0] & 1 or mac == ZERO_MAC) and self._whole(remote) not in map(self._whole, entry.remotes):
             entry.remotes.append(remote)
         self.changed()
@@ -230,7 +230,7 @@ class Vxlan(Device):
         """`bridge fdb replace`: the only remote of a unicast MAC. Raises InputError for the all-zero and for multicast MACs."""
         if mac[0] & 1 or mac == ZERO_MAC:
             raise InputError(f"{mac_text(mac)} cannot be replaced", expected="a unicast MAC")
-        self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.now)
+        self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.jiffy_ns)
         self.changed()
 
     def delete(self, mac: bytes, remote: Remote | None = None) -> None:

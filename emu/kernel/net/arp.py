@@ -219,7 +219,7 @@ def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
     if entry is None:
         return
     lock_ns = net.sysctl.neigh_ns(device.name, "locktime")
-    override = net.clock.now > entry.updated_ns + lock_ns or gratuitous
+    override = net.clock.jiffy_ns > entry.updated_ns + lock_ns or gratuitous
     reachable = packet.op == wire.REPLY and frame.pkt_type == HOST
     entry.update(packet.sha, nud.REACHABLE if reachable else nud.STALE, override=override)
 

@@ -83,7 +83,7 @@ class RouteExceptions(dict[tuple[Route, int], RouteException]):
     def find(self, route: Route, dst: int) -> RouteException | None:
         """find_exception: the exception of `dst`, unless it has expired."""
         entry = self.get((route, dst))
-        if entry is not None and self._clock.now > entry.expires_ns:
+        if entry is not None and self._clock.jiffy_ns > entry.expires_ns:
             del self[route, dst]
             return None
         return entry
@@ -105,7 +105,7 @@ class RouteExceptions(dict[tuple[Route, int], RouteException]):
         entry = self.find(route, dst)
         if entry is None:
             entry = self[route, dst] = RouteException(route, dst, 0)
-        entry.change(self._clock.now + lasting_ns, pmtu=pmtu, gateway=gateway, locked=locked)
+        entry.change(self._clock.jiffy_ns + lasting_ns, pmtu=pmtu, gateway=gateway, locked=locked)
 
     def remove_device(self, device: Device) -> None:
         """Remove the exceptions of routes out of a device that is removed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.clock import MS
+from emu.clock import MS, TICK_NS
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
@@ -103,8 +103,8 @@ def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, i
         return True
     if not peers.bucket.allows(net.clock.now, number("net.ipv4.icmp_msgs_per_sec"), number("net.ipv4.icmp_msgs_burst")):
         return False
-    interval_ns = number("net.ipv4.icmp_ratelimit") * MS
-    if route.kind != "local" and interval_ns and not peers[destination].allows(net.clock.now, interval_ns):
+    interval = -(-number("net.ipv4.icmp_ratelimit") * MS // TICK_NS)
+    if route.kind != "local" and interval and not peers[destination].allows(net.clock.now, interval):
         return False
     peers.bucket.consume(net.random("icmp_global").randrange(3))
     return True

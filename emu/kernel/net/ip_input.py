@@ -16,7 +16,6 @@ from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.fib_semantics import ENDING, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
-from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
@@ -162,8 +161,8 @@ def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> N
 def _error(net: Netns, frame: Frame, code: int) -> None:
     """ip_error: send the ICMP error for a packet without a route, within the rate limit."""
     number = net.sysctl.number
-    cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
-    if net.ipv4.peers[frame.src].error(net.clock.now, cost_ns, burst_ns):
+    cost, burst = number("net.ipv4.route.error_cost"), number("net.ipv4.route.error_burst")
+    if net.ipv4.peers[frame.src].error(net.clock.now, cost, burst):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, code)
 
 

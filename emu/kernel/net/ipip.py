@@ -170,7 +170,7 @@ class IpipTunnels:
             return
         if not device.config.remote or (expired and not device.config.ttl):
             return
-        now = net.clock.now
+        now = net.clock.jiffy_ns
         device.failures = device.failures + 1 if now < device.failed_ns + FAILURES_LAST_NS else 1
         device.failed_ns = now
 

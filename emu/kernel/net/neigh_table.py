@@ -66,7 +66,7 @@ class NeighTable:
     def admit(self, entry: Entry) -> bool:
         """neigh_alloc: a place for a new entry, after a collection if there are many; False: the table is full."""
         count, limits = len(self._entries), self._limits()
-        now = self._clock.now
+        now = self._clock.jiffy_ns
         if count >= limits.thresh3 or (count >= limits.thresh2 and now > self._last_flush_ns + FLUSH_AFTER_NS):
             if not self._collect(count - limits.thresh2, now) and count >= limits.thresh3:
                 self.overflows += 1
@@ -99,7 +99,7 @@ class NeighTable:
 
     def _periodic(self) -> None:
         """neigh_periodic_work: from gc_thresh1 entries on, remove what was not used for gc_stale_time."""
-        limits, now = self._limits(), self._clock.now
+        limits, now = self._limits(), self._clock.jiffy_ns
         self._runs = False
         if len(self._entries) < limits.thresh1 or not limits.period_ns:
             return

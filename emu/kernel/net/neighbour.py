@@ -7,7 +7,7 @@ An entry is resolved by its family's `solicit`; it holds a ready Ethernet header
 
 from __future__ import annotations
 
-from emu.clock import SECOND, Timer
+from emu.clock import SECOND, TICK_NS, Timer
 from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
 from emu.kernel.net.fib_semantics import Route
@@ -26,12 +26,13 @@ VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
 
 SENDABLE = CONNECTED | {DELAY, PROBE}
 TIMED = frozenset((INCOMPLETE, REACHABLE, DELAY, PROBE))  # NUD_IN_TIMER
+SOONEST_NS = 2 * TICK_NS  # HZ / 100: no timer of an entry is shorter
 
 
 class Neighbour:
     """One address on one link. `lladdr` is 6 bytes; times are virtual ns.
 
-    `queue` holds packets while INCOMPLETE. `confirmed_ns`/`used_ns`/`updated_ns` as in struct neighbour.
+    `queue` holds packets while INCOMPLETE. `confirmed_ns`/`used_ns`/`updated_ns` as in struct neighbour, by jiffies.
     """
 
     __slots__ = (
@@ -41,7 +42,7 @@ class Neighbour:
 
     def __init__(self, family: Family, device: Device, addr: int) -> None:
         net = family.net
-        now = net.clock.now
+        now = net.clock.jiffy_ns
         self.family, self.net, self.device, self.addr = family, net, device, addr
         self.state = NONE
         self.lladdr = ZERO_MAC
@@ -61,7 +62,7 @@ class Neighbour:
     def output(self, frame: Frame) -> None:
         """neigh_resolve_output: send now, or queue while a request is unanswered."""
         if self.state in SENDABLE:
-            self.used_ns = self.net.clock.now
+            self.used_ns = self.net.clock.jiffy_ns
         elif not self.event_send(frame):
             return
         set_ethernet(frame, self.hh or self.hh_init(), self.lladdr, self.device.mac)
@@ -77,7 +78,7 @@ class Neighbour:
     def event_send(self, frame: Frame | None) -> bool:
         """neigh_event_send: may a packet be sent at once? If not, it was queued (or dropped: the entry is FAILED)."""
         state, net = self.state, self.net
-        now = self.used_ns = net.clock.now
+        now = self.used_ns = net.clock.jiffy_ns
         if state in SENDABLE:
             return True
         if state == STALE:
@@ -122,15 +123,15 @@ class Neighbour:
 
     def _solicit(self) -> None:
         self.probes += 1
-        due_ns = self.net.clock.now + self.net.sysctl.neigh_ns(self.device.name, "retrans_time_ms")
-        self._arm(due_ns)
+        wait_ns = max(self.net.sysctl.neigh_ns(self.device.name, "retrans_time_ms"), SOONEST_NS)
+        self._arm(self.net.clock.jiffy_ns + wait_ns)
         self.family.ops.solicit(self, self.queue[-1] if self.queue else None)
 
     # -- updates --------------------------------------------------------------------------------
 
     def update(self, lladdr: bytes, state: str, *, override: bool = True) -> None:
         """neigh_update: the link-layer address came from a reply, from a request of its owner, or from an administrator."""
-        now, old = self.net.clock.now, self.state
+        now, old = self.net.clock.jiffy_ns, self.state
         if old in (PERMANENT, NOARP) and state not in (PERMANENT, NOARP):
             return
         changed = lladdr != self.lladdr
@@ -169,7 +170,7 @@ class Neighbour:
 
     def confirm(self) -> None:
         """neigh_confirm: traffic proves that the neighbour receives our packets (TCP's forward progress)."""
-        self.confirmed_ns = self.used_ns = self.net.clock.now
+        self.confirmed_ns = self.used_ns = self.net.clock.jiffy_ns
 
     def forget(self) -> None:
         """neigh_flush_dev: the entry goes with its link, and packets that wait for it without a word to their senders."""
@@ -234,11 +235,11 @@ class Neighbour:
 
     def _expire(self) -> None:
         """neigh_timer_handler."""
-        now, name, sysctl = self.net.clock.now, self.device.name, self.net.sysctl
+        now, name, sysctl = self.net.clock.jiffy_ns, self.device.name, self.net.sysctl
         delay_ns = sysctl.neigh_ns(name, "delay_first_probe_time")
         if self.state == REACHABLE:
-            if now < self.confirmed_ns + self.reachable_ns:
-                self._arm(self.confirmed_ns + self.reachable_ns)
+            if now <= self.confirmed_ns + self.reachable_ns:
+                self._arm(max(self.confirmed_ns + self.reachable_ns, now + SOONEST_NS))
             elif now <= self.used_ns + delay_ns:
                 self._set(DELAY)
                 self.updated_ns = now
@@ -250,7 +251,7 @@ class Neighbour:
             if now <= self.confirmed_ns + delay_ns:
                 self._set(REACHABLE)
                 self.updated_ns = now
-                self._arm(self.confirmed_ns + self.reachable_ns)
+                self._arm(max(self.confirmed_ns + self.reachable_ns, now + SOONEST_NS))
             else:
                 self._set(PROBE)
                 self.updated_ns = now
@@ -268,7 +269,7 @@ class Neighbour:
     def _fail(self) -> None:
         """neigh_invalidate: every waiting packet is answered with host unreachable."""
         self._set(FAILED)
-        self.updated_ns = self.net.clock.now
+        self.updated_ns = self.net.clock.jiffy_ns
         self._disarm()
         queue, self.queue, self.queued_bytes = self.queue, [], 0
         for frame in queue:

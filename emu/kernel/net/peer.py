@@ -1,57 +1,61 @@
 """Rate limits of ICMP errors: for each remote address that they are sent to (net/ipv4/inetpeer.c), and for a whole namespace
 (icmp_global_allow of net/ipv4/icmp.c).
 
-ICMP's token bucket, a router's errors and its redirects share the time of the last message. Must not know the messages,
-nor namespaces.
+ICMP's token bucket, a router's errors and its redirects share the time of the last message. All count in jiffies: two times
+within one tick are one. Must not know the messages, nor namespaces.
 """
 
 from __future__ import annotations
 
-from emu.clock import SECOND, Clock
+from emu.clock import SECOND, TICK_NS, Clock
 
 BURST = 6  # XRLIM_BURST_FACTOR
-NEVER_NS = -60_000_000_000
-HZ = 250
+HZ = SECOND // TICK_NS
+NEVER = -60 * HZ
 
 
 class Peer:
-    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` the time of its last update, `redirects` sent in a row; how many
-    `fragments` came from it."""
+    """struct inet_peer: `tokens` of the bucket (jiffies), `last` the jiffy of its last update, `redirects` sent in a row; how
+    many `fragments` came from it. Intervals, costs and pauses are jiffies, too."""
 
-    __slots__ = ("fragments", "last_ns", "redirects", "tokens_ns")
+    __slots__ = ("fragments", "last", "redirects", "tokens")
 
     def __init__(self, now_ns: int) -> None:
-        self.last_ns = now_ns + NEVER_NS
-        self.tokens_ns = self.redirects = self.fragments = 0
+        self.last = now_ns // TICK_NS + NEVER
+        self.tokens = self.redirects = self.fragments = 0
 
-    def allows(self, now_ns: int, interval_ns: int) -> bool:
+    def allows(self, now_ns: int, interval: int) -> bool:
         """inet_peer_xrlim_allow: a burst of six, then one in each interval."""
-        tokens = min(self.tokens_ns + now_ns - self.last_ns, BURST * interval_ns)
-        self.last_ns = now_ns
-        allowed = tokens >= interval_ns
-        self.tokens_ns = tokens - interval_ns if allowed else tokens
-        return allowed
+        self._fill(now_ns, BURST * interval)
+        return self._take(interval)
 
-    def error(self, now_ns: int, cost_ns: int, burst_ns: int) -> bool:
+    def error(self, now_ns: int, cost: int, burst: int) -> bool:
         """ip_error: a router's own limit for packets without a route; the same bucket, checked before ICMP's limit."""
-        self.tokens_ns = min(self.tokens_ns + now_ns - self.last_ns, burst_ns)
-        self.last_ns = now_ns
-        if self.tokens_ns < cost_ns:
+        self._fill(now_ns, burst)
+        return self._take(cost)
+
+    def _fill(self, now_ns: int, most: int) -> None:
+        now = now_ns // TICK_NS
+        self.tokens, self.last = min(self.tokens + now - self.last, most), now
+
+    def _take(self, cost: int) -> bool:
+        if self.tokens < cost:
             return False
-        self.tokens_ns -= cost_ns
+        self.tokens -= cost
         return True
 
-    def redirect(self, now_ns: int, number: int, load_ns: int, silence_ns: int) -> bool:
+    def redirect(self, now_ns: int, number: int, load: int, silence: int) -> bool:
         """ip_rt_send_redirect: may another redirect be sent? At most `number`, each after twice the pause, until the peer was
         silent for a while."""
-        if now_ns > self.last_ns + silence_ns:
-            self.tokens_ns = self.redirects = 0
+        now = now_ns // TICK_NS
+        if now > self.last + silence:
+            self.tokens = self.redirects = 0
         if self.redirects >= number:
-            self.last_ns = now_ns
+            self.last = now
             return False
-        if self.redirects and now_ns <= self.last_ns + (load_ns << self.redirects):
+        if self.redirects and now <= self.last + (load << self.redirects):
             return False
-        self.last_ns = now_ns
+        self.last = now
         self.redirects += 1
         return True
 
@@ -68,7 +72,7 @@ class Bucket:
         """icmp_global_allow: refilled when it is empty, and not before 20 ms have passed."""
         if self._credit > 0:
             return True
-        now = now_ns * HZ // SECOND
+        now = now_ns // TICK_NS
         passed = min(now - self._stamp, HZ)
         more = per_second * passed // HZ
         if passed < HZ // 50 or not more:

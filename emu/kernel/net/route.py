@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 GC_TIMEOUT_NS = 300 * SECOND  # ip_rt_gc_timeout: how long a redirect holds
-TICK_NS = SECOND // 250
 REDIRECT_CODES = range(4)  # redirect codes: network or host, with or without a TOS
 
 
@@ -53,7 +52,7 @@ def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
     if locked:
         mtu = min(entry.mtu, lowest)
     lasting_ns = net.sysctl.number("net.ipv4.route.mtu_expires") * SECOND
-    if entry.pmtu == mtu and not locked and net.clock.now < entry.expires_ns - lasting_ns // 2:
+    if entry.pmtu == mtu and not locked and net.clock.jiffy_ns < entry.expires_ns - lasting_ns // 2:
         return
     for hop in route.hops or (route,):
         net.ipv4.exceptions.learn(hop, dst, lasting_ns, pmtu=mtu, locked=locked)
@@ -111,8 +110,8 @@ def redirects(net: Netns, src: int, dst: int, route: Route) -> bool:
     return net.ipv4.peers[src].redirect(
         net.clock.now,
         number("net.ipv4.route.redirect_number"),
-        number("net.ipv4.route.redirect_load") * TICK_NS,
-        number("net.ipv4.route.redirect_silence") * TICK_NS,
+        number("net.ipv4.route.redirect_load"),
+        number("net.ipv4.route.redirect_silence"),
     )
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from emu.clock import SECOND, Clock
+from emu.clock import SECOND, TICK_NS, Clock
 from emu.kernel.netfilter import conntrack_list
 from emu.kernel.netfilter.conn import (
     ASSURED,
@@ -65,7 +65,7 @@ from emu.wire.icmp import ERRORS
 from emu.wire.sound import checksum_right, well_formed
 
 SPLITS = (0, 1 << 24, 2 << 24)  # beside zone and family: both directions in one zone, the original one, the reply one
-STREAM_AFTER_NS = 2 * SECOND
+STREAM_AFTER_NS = 2 * SECOND + TICK_NS  # behind two seconds: time_after
 STREAM_OR_FIXED = SEEN_REPLY | FIXED_TIMEOUT
 # Of these the packet that comes second is dropped; of all others both go on (allow_clash of a nf_conntrack_l4proto)
 ONE_OF_TWO = frozenset((TCP, ICMP, SCTP))
@@ -166,7 +166,7 @@ class Conntrack:
     def changed(self, conn: Conn) -> None:
         """The line of a connection may read otherwise: call the recorder, if there is one."""
         if self.recorder is not None and conn.number in self._conns and not conn.status & NAT_CLASH:
-            self.recorder.changed(CONNTRACK, conn, conntrack_list.render(conn, self.clock.now))
+            self.recorder.changed(CONNTRACK, conn, conntrack_list.render(conn, self.clock.jiffy_ns))
 
     def set_closing(self, conn: Conn) -> None:
         """A RST that this host makes itself ends the connection."""
@@ -205,14 +205,14 @@ class Conntrack:
         status = conn.status
         verdict = ACCEPT
         if proto == UDP:
-            if status & STREAM_OR_FIXED and now > conn.stream_ns:
+            if status & STREAM_OR_FIXED and now >= conn.stream_ns:
                 if not status & FIXED_TIMEOUT:
-                    conn.expires_ns = now + self.udp_stream_ns
+                    conn.expires_ns = now - now % TICK_NS + self.udp_stream_ns
                     if not status & ASSURED:
                         conn.status = status | ASSURED
                         self.changed(conn)
             else:
-                conn.expires_ns = now + self.udp_ns
+                conn.expires_ns = now - now % TICK_NS + self.udp_ns
         else:
             verdict = (
                 tcp_packet(conn, frame, direction, self) if proto == TCP else self._l4_packet(conn, frame, direction)
@@ -255,7 +255,7 @@ class Conntrack:
             timeout_ns = self.icmp_ns
         elif proto == UDP:
             timeout_ns = self.udp_ns
-            conn.stream_ns = self.clock.now + STREAM_AFTER_NS
+            conn.stream_ns = self.clock.jiffy_ns + STREAM_AFTER_NS
         elif proto in (GRE, UDPLITE):
             timeout_ns = self.gre_ns if proto == GRE else self.udp_ns
             if conn.status & SEEN_REPLY:
@@ -267,7 +267,7 @@ class Conntrack:
             timeout_ns = self.generic_ns
         if conn.status & FIXED_TIMEOUT:
             return ACCEPT
-        conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
+        conn.expires_ns = self.clock.jiffy_ns + timeout_ns if conn.status & CONFIRMED else timeout_ns
         return ACCEPT
 
     def _open(self, frame: Frame, template: Template | None = None) -> Verdict:
@@ -366,7 +366,7 @@ class Conntrack:
             if self._in_zone(zone[1], conn.family, conn.reply, zone) is None:
                 self.stat.clash_resolve += 1
                 conn.status |= CONFIRMED | FIXED_TIMEOUT | NAT_CLASH
-                conn.expires_ns, conn.stream_ns = self.clock.now + CLASH_NS, 0
+                conn.expires_ns, conn.stream_ns = self.clock.jiffy_ns + CLASH_NS, 0
                 self._tables[_keys(conn)[1]][conn.reply] = conn, 1
                 self._conns[conn.number] = conn
                 return None
@@ -385,7 +385,7 @@ class Conntrack:
         return conn
 
     def _enter(self, conn: Conn) -> None:
-        conn.expires_ns += self.clock.now
+        conn.expires_ns += self.clock.jiffy_ns
         conn.status |= CONFIRMED
         self._split = self._split or conn.zone[0] != conn.zone[1]
         first, second = _keys(conn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.clock import SECOND
+from emu.clock import SECOND, TICK_NS
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
 from emu.wire.addr import ip4_text
 from emu.wire.frame import GRE, ICMP
@@ -13,7 +13,7 @@ _L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, *WITH_PORTS)}
 
 def seconds_left(conn: Conn, now_ns: int) -> int:
     """Until it expires, rounded down."""
-    return max(conn.expires_ns - (now_ns if conn.status & CONFIRMED else 0), 0) // SECOND
+    return max(conn.expires_ns - (now_ns - now_ns % TICK_NS if conn.status & CONFIRMED else 0), 0) // SECOND
 
 
 def render(conn: Conn, now_ns: int) -> str:

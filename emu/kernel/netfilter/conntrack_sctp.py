@@ -119,7 +119,7 @@ def sctp_packet(conn: Conn, frame: Frame, direction: int, tracker: Tracker) -> i
         frame.trail.append(Tracked(conn, state.name))
     if refreshes:
         timeout_ns = tracker.sctp_timeouts[state.state]
-        conn.expires_ns = tracker.clock.now + timeout_ns if confirmed else timeout_ns
+        conn.expires_ns = tracker.clock.jiffy_ns + timeout_ns if confirmed else timeout_ns
     if state.state != before:
         tracker.changed(conn)
     return ACCEPT

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from emu.clock import Clock
+from emu.clock import TICK_NS, Clock
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
 from emu.kernel.netfilter.conntrack_tcp_window import (
     ACCEPT,
@@ -125,7 +125,7 @@ def set_closing(conn: Conn, tracker: Tracker) -> None:
     tcp = conn.tcp
     if tcp is not None and conn.status & CONFIRMED and tcp.state != CL:
         tcp.state = CL
-        conn.expires_ns = tracker.clock.now + tracker.tcp_timeouts[CL]
+        conn.expires_ns = tracker.clock.jiffy_ns + tracker.tcp_timeouts[CL]
         tracker.changed(conn)
 
 
@@ -156,7 +156,8 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
                 one, two = tcp.sides
                 if (one.flags | two.flags) & UNACKNOWLEDGED:
                     timeout_ns = timeouts[UNACK]
-            conn.expires_ns = tracker.clock.now + timeout_ns
+            now = tracker.clock.now
+            conn.expires_ns = now - now % TICK_NS + timeout_ns
             return ACCEPT
     header, index = _LENGTH[offset], _INDEX[flags]
     length = stop - l4 - header
@@ -236,7 +237,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             timeout_ns = timeouts[UNACK]
     elif new == ES and not status & ASSURED and old in (SR, ES):
         conn.status = status | ASSURED
-    conn.expires_ns = tracker.clock.now + timeout_ns if status & CONFIRMED else timeout_ns
+    conn.expires_ns = tracker.clock.jiffy_ns + timeout_ns if status & CONFIRMED else timeout_ns
     if tracker.recorder is not None and (old != new or conn.status != status):
         tracker.changed(conn)
     return ACCEPT
@@ -348,10 +349,10 @@ def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Trac
     if not conn.status & ASSURED or index not in (RST, FIN):
         return
     if tcp.last_dir != direction and tcp.last_index in (FIN, RST):
-        left_ns = conn.expires_ns - tracker.clock.now
+        left_ns = conn.expires_ns - tracker.clock.jiffy_ns
         unack_ns = tracker.tcp_timeouts[UNACK]
         if left_ns >= 120_000_000_000 and left_ns > unack_ns:
-            conn.expires_ns = tracker.clock.now + unack_ns
+            conn.expires_ns = tracker.clock.jiffy_ns + unack_ns
     else:
         tcp.last_index = index
         tcp.last_dir = direction

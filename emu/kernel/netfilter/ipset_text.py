@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from emu.clock import SECOND
+from emu.clock import SECOND, TICK_NS
 from emu.errors import InputError
 from emu.kernel.netfilter.ipset import NEVER_ZERO, TYPES, WITH_PORTS, Element, IpSet, IpSets, Key
 from emu.kernel.netfilter.matches import number
@@ -155,7 +155,8 @@ def add(
     found = sets[name]
     timeout_s, nomatch = _extensions(found, options)
     shown = f"{text} nomatch" if nomatch else text
-    expires_ns = now_ns + timeout_s * SECOND if timeout_s else 0
+    # it is gone behind its timeout, in jiffies (ip_set_timeout_expired)
+    expires_ns = now_ns - now_ns % TICK_NS + timeout_s * SECOND + TICK_NS if timeout_s else 0
     if found.kind == "list:set":
         keys: list[tuple[Key, tuple[int, ...]]] = [((_member(sets, text),), ())]
     else:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from emu.kernel.transport.tcp_output import send_ack, send_delayed_ack
 from emu.kernel.transport.tcp_rmem import RxSkb
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, REORDERING, Early, TcpSock
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, REORDERING, TICK_NS, Early, TcpSock
 from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt, offered_window, rcvbuf_grow
 
 SACK_BLOCKS_EXPECTED = 2  # TCP_SACK_BLOCKS_EXPECTED
@@ -33,19 +33,25 @@ def data_received(tp: TcpSock, skb: RxSkb, pushed: bool, now_ns: int) -> None:
     tp.ack_scheduled = True
     measure_rcv_mss(tp, skb, pushed)
     measure_rcv_rtt(tp, now_ns)
+    estimate_ato(tp, now_ns)
+    grow_window(tp, skb, skb.payload_truesize)
+
+
+def estimate_ato(tp: TcpSock, now_ns: int) -> None:
+    """How long an ACK may wait, by how often data comes; counted in ticks."""
+    tick_ns = now_ns - now_ns % TICK_NS
+    gap = tick_ns - tp.lrcvtime
+    tp.lrcvtime = tick_ns
+    half = tp.ato_ns // (2 * TICK_NS) * TICK_NS
     if not tp.ato_ns:
         incr_quickack(tp)
         tp.ato_ns = ATO_MIN_NS
-    else:
-        gap = now_ns - tp.lrcvtime
-        if gap <= ATO_MIN_NS // 2:
-            tp.ato_ns = (tp.ato_ns >> 1) + ATO_MIN_NS // 2
-        elif gap < tp.ato_ns:
-            tp.ato_ns = min((tp.ato_ns >> 1) + gap, tp.rto_ns)
-        elif gap > tp.rto_ns:
-            incr_quickack(tp)  # the sender was long silent: it will slow-start
-    tp.lrcvtime = now_ns
-    grow_window(tp, skb, skb.payload_truesize)
+    elif gap <= ATO_MIN_NS // 2:
+        tp.ato_ns = half + ATO_MIN_NS // 2
+    elif gap < tp.ato_ns:
+        tp.ato_ns = min(half + gap, tp.rto_ns)
+    elif gap > tp.rto_ns:
+        incr_quickack(tp)  # the sender was long silent: it will slow-start
 
 
 def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: bool, now_ns: int) -> None:

@@ -11,12 +11,12 @@ from typing import Final
 
 from emu.kernel.transport.seqnum import MASK
 from emu.kernel.transport.tcp_ack import handle_ack, rtt_sample, update_window
-from emu.kernel.transport.tcp_data import ack_check, append, incr_quickack
+from emu.kernel.transport.tcp_data import ack_check, append, estimate_ato
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
 from emu.kernel.transport.tcp_output import send_delayed_ack
 from emu.kernel.transport.tcp_recovery import grow_cwnd
 from emu.kernel.transport.tcp_rmem import RxSkb
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MSS_DEFAULT, TcpSock
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MSS_DEFAULT, TICK_NS, TcpSock
 from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt
 from emu.wire.tcp import ACK, PSH
 
@@ -138,16 +138,7 @@ def _queue(tp: TcpSock, payload: bytes, pushed: bool, now_ns: int) -> None:
         tp.ack_pushed = True
     if not tp.rcv_rtt_seq or tp.rcv_nxt >= tp.rcv_rtt_seq:
         measure_rcv_rtt(tp, now_ns)
-    ato_ns, gap = tp.ato_ns, now_ns - tp.lrcvtime
-    if not ato_ns:
-        incr_quickack(tp)
-        tp.ato_ns = ATO_MIN_NS
-    elif gap <= ATO_MIN_NS // 2:
-        tp.ato_ns = (ato_ns >> 1) + ATO_MIN_NS // 2
-    elif gap < ato_ns:
-        tp.ato_ns = min((ato_ns >> 1) + gap, tp.rto_ns)
-    elif gap > tp.rto_ns:
-        incr_quickack(tp)
-    tp.lrcvtime = now_ns
+    if tp.ato_ns != ATO_MIN_NS or now_ns - tp.lrcvtime >= TICK_NS:
+        estimate_ato(tp, now_ns)  # else it stays
     if length >= SMALL:
         grow_window(tp, skb, skb.payload_truesize)

@@ -13,9 +13,9 @@ from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, 
 from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_payload
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
-from emu.kernel.transport.tcp_output import push, send_ack, sync_mss, timestamp, transmit_syn
+from emu.kernel.transport.tcp_output import ack_limited, push, send_ack, sync_mss, timestamp, transmit_syn
 from emu.kernel.transport.tcp_sndbuf import check_space, sndbuf_expand
-from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, INIT_CWND, TcpSock
+from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, INIT_CWND, TICK_NS, TcpSock
 from emu.kernel.transport.tcp_states import Event
 from emu.kernel.transport.tcp_window import init_buffer_space
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
@@ -43,15 +43,6 @@ def _refuse(tp: TcpSock, segment: Segment) -> None:
     answer = reset_for(segment)
     if answer is not None:
         tp.out.append(answer)
-
-
-def ack_limited(tp: TcpSock, now_ns: int) -> bool:
-    """No more than one answer in half a second to segments out of the window (tcp_invalid_ratelimit)."""
-    last = tp.last_oow_ack
-    if last is not None and now_ns - last < tp.config.invalid_ratelimit_ns:
-        return True
-    tp.last_oow_ack = now_ns
-    return False
 
 
 def _challenge(tp: TcpSock, now_ns: int) -> None:
@@ -139,7 +130,7 @@ def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event, *, ti
     # one SYN lost forgives Linux, whatever the timeout did to the window (RFC 5681 section 3.1, tcp_init_transfer)
     tp.cwnd = 1 if tp.total_retrans > 1 and timed_out and not _needless(tp, segment) else INIT_CWND
     tp.ca_state = "open"
-    tp.lrcvtime = tp.lsndtime = now_ns
+    tp.lrcvtime, tp.lsndtime = now_ns - now_ns % TICK_NS, now_ns
     tp.retrans_stamp = 0
 
 

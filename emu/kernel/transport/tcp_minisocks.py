@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from emu.kernel.transport.seqnum import MASK, expand
 from emu.kernel.transport.tcp_options import Segment, reset_for
-from emu.kernel.transport.tcp_output import timestamp
+from emu.kernel.transport.tcp_output import ack_limited, timestamp
 from emu.kernel.transport.tcp_sock import TcpSock
 from emu.wire.tcp import ACK, ECE, FIN, RST, SYN
 
@@ -33,9 +33,7 @@ def _limited_ack(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     if segment.length and not segment.flags & SYN:
         _mini_ack(tp, now_ns)
         return
-    last = tp.last_oow_ack
-    if last is None or now_ns - last >= tp.config.invalid_ratelimit_ns:
-        tp.last_oow_ack = now_ns
+    if not ack_limited(tp, now_ns):
         _mini_ack(tp, now_ns)
 
 
@@ -118,9 +116,7 @@ def syn_ack(tp: TcpSock, now_ns: int) -> None:
 
 def request_ack(tp: TcpSock, now_ns: int) -> None:
     """A request's answer to a segment outside its window."""
-    last = tp.last_oow_ack
-    if last is None or now_ns - last >= tp.config.invalid_ratelimit_ns:
-        tp.last_oow_ack = now_ns
+    if not ack_limited(tp, now_ns):
         ts = (timestamp(tp, now_ns), tp.ts_recent) if tp.ts_ok else None
         window = min(tp.rcv_wnd >> tp.rcv_wscale, 0xFFFF)
         tp.out.append(Segment(tp.wire(tp.iss + 1), tp.wire(tp.rcv_nxt), ACK, window, ts=ts, stateless=True))

@@ -22,6 +22,7 @@ from emu.kernel.transport.tcp_sock import (
     TIMEOUT_MIN_NS,
     Skb,
     TcpSock,
+    in_ticks,
 )
 from emu.kernel.transport.tcp_window import select_window
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
@@ -134,6 +135,15 @@ def send_ack(tp: TcpSock, now_ns: int) -> None:
         transmit(tp, tp.snd_nxt if tp.snd_nxt <= tp.wnd_end or not tp.snd_wnd else tp.wnd_end, b"", 0, 1, now_ns)
 
 
+def ack_limited(tp: TcpSock, now_ns: int) -> bool:
+    """tcp_oow_rate_limited: no more than one answer in half a second (tcp_invalid_ratelimit), in ticks, to segments out of the window."""
+    last = tp.last_oow_ack
+    if last is not None and now_ns - last < tp.config.invalid_ratelimit_ns:
+        return True
+    tp.last_oow_ack = now_ns - now_ns % TICK_NS
+    return False
+
+
 def send_reset(tp: TcpSock, now_ns: int) -> None:
     """An active reset, [RA] with the connection's numbers and window (tcp_send_active_reset)."""
     transmit(tp, tp.snd_nxt, b"", RST, 1, now_ns)
@@ -145,13 +155,14 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
     if ato > DELACK_MIN_NS:
         most = DELACK_MAX_NS if tp.ack_pushed or tp.in_pingpong else 500 * MS
         if tp.srtt_ns:
-            most = min(most, max(tp.srtt_ns, DELACK_MIN_NS))
+            most = min(most, max(in_ticks(tp.srtt_ns), DELACK_MIN_NS))
         ato = min(ato, most)
     # no timer fires before the next tick: an application that closes at once answers a FIN without an ACK of its own
     ato = max(min(ato, DELACK_MAX_NS), TICK_NS)
-    due = now_ns + ato
+    tick_ns = now_ns - now_ns % TICK_NS
+    due = tick_ns + ato
     if tp.delack_at is not None:
-        if tp.delack_at <= now_ns + (ato >> 2):
+        if tp.delack_at <= tick_ns + ato // (4 * TICK_NS) * TICK_NS:
             send_ack(tp, now_ns)
             return
         due = min(due, tp.delack_at)
@@ -220,7 +231,7 @@ def _mark_push(tp: TcpSock, skb: Skb | None) -> None:
 
 def restart_after_idle(tp: TcpSock, now_ns: int) -> None:
     """The congestion window of an idle connection is worth less (tcp_slow_start_after_idle_check)."""
-    idle = now_ns - tp.lsndtime
+    idle = now_ns - now_ns % TICK_NS - (tp.lsndtime - tp.lsndtime % TICK_NS)
     if idle <= tp.rto_ns or tp.rtx_queue or not tp.config.slow_start_after_idle:
         return
     tp.ssthresh = max(tp.ssthresh, (tp.cwnd >> 1) + (tp.cwnd >> 2))

@@ -238,7 +238,7 @@ class TcpSock:
         self.compressed_rcv_nxt = self.dup_acks = 0  # how many about a gap at this place did not
         self.pingpong = 0
         self.ato_ns = 0
-        self.lrcvtime = now_ns
+        self.lrcvtime = now_ns - now_ns % TICK_NS
         self.last_oow_ack: int | None = None
 
         # Deadlines, None when not armed.

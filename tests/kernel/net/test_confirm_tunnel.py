@@ -18,7 +18,8 @@ def established(lab: Lab, client: Netns, server: Netns, addr: str) -> int:
     listener, socket = server.sockets.tcp(), client.sockets.tcp()
     listener.bind((addr, 80))
     listener.listen()
-    asked_ns = lab.clock.now
+    asked_ns = lab.clock.jiffy_ns
+    lab.run(0.004)  # entries are confirmed by whole ticks
     socket.connect((addr, 80))
     lab.run(1)
     socket.send(b"x")

@@ -323,7 +323,7 @@ def test_the_trail_names_a_connection_once(net: Net) -> None:
 )
 def test_render(net: Net, packet: Packet, line: str) -> None:
     frame = net.send(packet)
-    net.wait(0.001)
+    net.wait(0.004)  # a tick
     assert render(frame.ct, net.clock.now) == line
 
 

@@ -47,7 +47,7 @@ def entry(name: str, proto: int, seconds: int, one: str = "", other: str = "", m
 def test_first_packets(proto: int, body: bytes, line: str) -> None:
     router = EmuRouter()
     assert verdict(router, "c", ip(CLIENT, SERVER, proto, body)) == ("NEW" if line else "INVALID")
-    router.wait(0.001)
+    router.wait(0.004)  # a tick
     assert router.conns() == ([line] if line else [])
 
 
@@ -64,7 +64,7 @@ def test_what_is_seen_both_ways_lives_longer(proto: int, there: bytes, back: byt
     found = []
     for side, body in (("c", there), ("s", back), ("c", there)):
         router.send(side, ip(*((CLIENT, SERVER) if side == "c" else (SERVER, CLIENT)), proto, body))
-        router.wait(0.001)
+        router.wait(0.004)  # a tick
         (line,) = router.conns()
         found.append((int(line.split()[4]), "[ASSURED]" in line))
     assured = proto != 33

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attributes import attributes
-from emu.clock import SECOND, Clock
+from emu.clock import SECOND, TICK_NS, Clock
 from emu.kernel.netfilter import conntrack_tcp
 from emu.kernel.netfilter.conn import ASSURED, Conn
 from emu.kernel.netfilter.conntrack import Conntrack
@@ -197,7 +197,7 @@ def test_loose_and_liberal() -> None:
 def test_the_line_after_a_clean_close() -> None:
     wire = Wire()
     wire.play(f"{OPEN} >PA:6 <A <PA:3 >A >FA <FA >A")
-    wire.clock.now += 1
+    wire.clock.now += TICK_NS
     assert wire.conn is not None
     assert render(wire.conn, wire.clock.now) == (
         "ipv4     2 tcp      6 119 TIME_WAIT src=10.0.0.1 dst=10.0.0.2 sport=40001 dport=80 "

@@ -66,7 +66,8 @@ def test_a_packet_is_in_a_set_or_not(text: str, flags: str, fields: dict[str, An
 def test_elements_end_with_their_timeout() -> None:
     sets = parse_ipset("create s hash:ip family inet timeout 30\nadd s 10.0.0.2 timeout 5\nadd s 10.0.0.3\n")
     assert held(sets, "s", "dst", 4 * SECOND)
-    assert not held(sets, "s", "dst", 5 * SECOND)
+    assert held(sets, "s", "dst", 5 * SECOND + 3_999_999)  # its last jiffy
+    assert not held(sets, "s", "dst", 5 * SECOND + 4_000_000)
     assert held(sets, "s", "dst", 29 * SECOND, dst="10.0.0.3")
 
 

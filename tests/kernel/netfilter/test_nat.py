@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from emu.clock import Clock
+from emu.clock import TICK_NS, Clock
 from emu.kernel.netfilter.conn import attach, inverse
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.conntrack_list import render
@@ -175,7 +175,7 @@ def test_rules_are_walked_by_the_first_packet_only() -> None:
 def test_the_line_of_a_translated_connection() -> None:
     net = Net(prerouting=dnat())
     net.forward(tcp())
-    assert render(next(iter(net.conntrack)), net.clock.now + 1) == (
+    assert render(next(iter(net.conntrack)), net.clock.now + TICK_NS) == (
         "ipv4     2 tcp      6 119 SYN_SENT src=10.244.1.11 dst=10.96.0.10 sport=40001 dport=80 [UNREPLIED] "
         "src=10.244.2.13 dst=10.244.1.11 sport=8080 dport=40001 mark=0 use=1"
     )

@@ -164,7 +164,7 @@ def test_fin_lost() -> None:
     wire.send("s", server.close(wire.now))
     assert wire.sent(start) == [
         *((at, "c [FA] seq=6 ack=1 win=502 len=0") for at in (0, 200, 404, 812, 1628)),
-        (1668, "s [A] seq=1 ack=7 win=502 len=0"),
+        (1664, "s [A] seq=1 ack=7 win=502 len=0"),
         (1900, "s [FA] seq=1 ack=7 win=502 len=0"),
         (1900, "c [A] seq=7 ack=2 win=502 len=0"),
     ]

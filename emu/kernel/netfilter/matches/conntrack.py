@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emu.clock import MS, SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, DST_NAT, EXPECTED, IP_CT_UNTRACKED, SEEN_REPLY, SRC_NAT, Conn
+from emu.kernel.netfilter.conntrack_list import seconds_left
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, tens
 from emu.kernel.netfilter.matches.ip import Address, inet_aton, parse_address, protocol
@@ -24,7 +24,6 @@ STATES = {
 }  # fmt: skip
 # nf_conntrack_common.h: status bits; NONE stands for no bit
 STATUSES = {"EXPECTED": EXPECTED, "SEEN_REPLY": SEEN_REPLY, "ASSURED": ASSURED, "CONFIRMED": CONFIRMED}
-JIFFY_NS = 4 * MS  # HZ=250
 MOST_S = 0xFFFFFFFF
 # (option, direction of the tuple, place in it: proto, src, dst, sport, dport)
 _ADDRESSES = (("--ctorigsrc", 0, 1), ("--ctorigdst", 0, 2), ("--ctreplsrc", 1, 1), ("--ctrepldst", 1, 2))
@@ -214,10 +213,8 @@ def _seconds(given: Given | None) -> tuple[int, int, bool] | None:
 
 
 def _left_s(conn: Conn, now_ns: int) -> int:
-    """nf_ct_expires: the seconds until the entry ends, rounded down from jiffies; 0 for one that is not confirmed."""
-    if not conn.status & CONFIRMED:
-        return 0
-    return max(conn.expires_ns // JIFFY_NS - now_ns // JIFFY_NS, 0) * JIFFY_NS // SECOND
+    """The seconds until the entry ends; 0 for one that is not confirmed."""
+    return seconds_left(conn, now_ns) if conn.status & CONFIRMED else 0
 
 
 def _spell_bits(option: str, bits: tuple[int, bool], known: dict[str, int]) -> str:

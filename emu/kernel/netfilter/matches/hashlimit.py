@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emu.clock import MS
+from emu.clock import MS, SECOND, TICK_NS
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number, quote
@@ -26,8 +26,7 @@ from emu.kernel.netfilter.matches.rates import (
 from emu.wire.addr import mask
 from emu.wire.frame import Frame
 
-HZ = 250
-JIFFY_NS = 4 * MS
+HZ = SECOND // TICK_NS
 _DAY_S = 60 * 60 * 24
 CREDITS_PER_JIFFY = 1 << ((2**64 - 1) // (HZ * _DAY_S)).bit_length() - 1
 CREDITS_PER_JIFFY_BYTES = 1 << ((2**32 - 1) // (HZ * _DAY_S)).bit_length() - 1
@@ -133,7 +132,7 @@ class Hashlimit(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         table: Table = memory(state, lambda: Table(self, state.net.clock.now), "hashlimit", self.name)
         rule, now = table.rule, state.net.clock.now
-        jiffy = now // JIFFY_NS
+        jiffy = now // TICK_NS
         group = rule.group(frame)
         bucket = table.groups.get(group)
         gc_ns = max(rule.gc_ms, 1) * MS

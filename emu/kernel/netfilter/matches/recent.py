@@ -106,7 +106,7 @@ class Recent(Match):
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         seen: RecentList = memory(state, RecentList, "recent", self.name)
-        now = state.net.clock.now
+        now = state.net.clock.jiffy_ns
         if self.hitcount > seen.nstamps:
             seen.nstamps = 1 << (self.hitcount - 1).bit_length()
         addr = (frame.dst if self.rdest else frame.src) & self.mask
