@@ -23,6 +23,8 @@ class Printed(StrEnum):
 
 EXAMPLES = examples(
     "emu get pods -A -o wide -f dump.yaml",
+    "emu get all -f shop.yaml",
+    "emu get deploy/web svc/web -f shop.yaml",
     "kubectl get nodes,pods,services -A -o json | emu get services -n shop -f -",
 )
 
@@ -36,7 +38,9 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="pods, services, endpoints, endpointslices, nodes, networkpolicies; with commas."
+            metavar="KIND",
+            help="pods, services, endpoints, endpointslices, nodes, networkpolicies, deployments and other workloads; all; "
+            "with commas, or KIND/NAME.",
         ),
     ],
     files: Annotated[
@@ -52,7 +56,7 @@ def get(
     seed: Seed = None,
     live: Live = None,
 ) -> int:
-    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes, networkpolicies."""
+    """List the objects of a cluster, as kubectl get does: pods, Services, what is behind them, nodes, policies, workloads."""
     from emu.cli.inputs import open_cluster, rest_noted
     from emu.report.listing import listing
 

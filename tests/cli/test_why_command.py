@@ -143,8 +143,8 @@ def test_several_kinds_are_several_tables_as_kubectl_prints_them(
     assert capsys.readouterr().out == "No resources found in shop namespace.\n"
     assert main(["get", "po,nodes", "-n", "books", "-f", str(path), "-o", "json"]) == 0
     assert [each["kind"] for each in json.loads(capsys.readouterr().out)["items"]] == ["Pod"] * 2 + ["Node"] * 4
-    assert main(["get", "po,deploy", "-f", str(path)]) == 2
-    assert "emu get prints no deploy" in capsys.readouterr().err
+    assert main(["get", "po,cnp", "-f", str(path)]) == 2
+    assert "emu get prints no cnp" in capsys.readouterr().err
 
 
 def test_a_flow_that_policies_allow_and_something_else_ends_is_called_so(

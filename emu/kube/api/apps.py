@@ -49,10 +49,13 @@ class DeploymentSpec(ApiStruct, frozen=True):
 
 
 class WorkloadStatus(ApiStruct, frozen=True):
-    """How many pods there are, and how many of them are ready."""
+    """How many pods there are, how many of them are ready, and how many have the present template (not of a ReplicaSet). A
+    pod that is ready is available: minReadySeconds is not waited for."""
 
     replicas: int = 0
     ready_replicas: int = 0
+    updated_replicas: int = 0
+    available_replicas: int = 0
     update_revision: str = ""
 
 
@@ -138,11 +141,23 @@ class DaemonSetSpec(ApiStruct, frozen=True):
     update_strategy: DaemonSetUpdateStrategy = DaemonSetUpdateStrategy()
 
 
+class DaemonSetStatus(ApiStruct, frozen=True):
+    """How many nodes should have a pod, how many of them have one, and of these how many are ready, available, and have the
+    present template; on how many nodes is a pod that should not be there."""
+
+    desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
+    number_ready: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+    number_misscheduled: int = 0
+
+
 class DaemonSet(Object, frozen=True, kw_only=True):
     api_version: str = "apps/v1"
     kind: str = "DaemonSet"
     spec: DaemonSetSpec
-    status: WorkloadStatus = WorkloadStatus()
+    status: DaemonSetStatus = DaemonSetStatus()
 
     def problems(self) -> Iterator[Problem]:
         return _template_problems(self.spec.selector, self.spec.template)

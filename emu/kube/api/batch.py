@@ -79,8 +79,11 @@ class JobSpec(ApiStruct, frozen=True):
 
 
 class JobStatus(ApiStruct, frozen=True):
-    """How many pods run, have succeeded and have failed; `conditions` has Complete or Failed at the end."""
+    """How many pods run, have succeeded and have failed; `conditions` has Complete or Failed at the end. Times are those of a
+    running cluster."""
 
+    start_time: str = ""
+    completion_time: str = ""
     active: int = 0
     succeeded: int = 0
     failed: int = 0

@@ -88,17 +88,14 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     },
     "DaemonSetSpec": {"revisionHistoryLimit": _HISTORY},
     "WorkloadStatus": {
-        "availableReplicas unavailableReplicas updatedReplicas observedGeneration conditions collisionCount "
-        "currentReplicas currentRevision fullyLabeledReplicas terminatingReplicas currentNumberScheduled "
-        "desiredNumberScheduled numberAvailable numberMisscheduled numberReady numberUnavailable "
-        "updatedNumberScheduled": _REPORTED
+        "unavailableReplicas observedGeneration conditions collisionCount currentReplicas currentRevision "
+        "fullyLabeledReplicas terminatingReplicas": _REPORTED
     },
+    "DaemonSetStatus": {"observedGeneration conditions collisionCount numberUnavailable": _REPORTED},
     "JobSpec": {
         "selector manualSelector": "a Job finds its pods by their owner",
     },
-    "JobStatus": {
-        "startTime completionTime ready terminating uncountedTerminatedPods completedIndexes failedIndexes": _REPORTED
-    },
+    "JobStatus": {"ready terminating uncountedTerminatedPods completedIndexes failedIndexes": _REPORTED},
     "CronJob": {"status": _REPORTED},
     "NetworkPolicy": {"status": _REPORTED},
     "ClusterNetworkPolicy": {"status": _REPORTED},

@@ -7,9 +7,9 @@ Must not know the scheduler: the controller names the node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from emu.kube.api.apps import DaemonSet, WorkloadStatus
+from emu.kube.api.apps import DaemonSet, DaemonSetStatus
 from emu.kube.api.core import Node, Pod, PodSpec, Toleration, untolerated
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
@@ -73,8 +73,21 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
                 mine[node] = pods.create(store, ds, template, name, {_REVISION: revision}, node_name=node)
         if not leaving:
             _renew(store, ds, mine, revision)
-        status = WorkloadStatus(replicas=len(mine), ready_replicas=sum(p.ready for p in mine.values()))
-        store.put(replace(ds, status=status))
+        store.put(replace(ds, status=_status(mine, [name for name in wanted if name not in closed], revision)))
+
+
+def _status(mine: dict[str, Pod], nodes: Sequence[str], revision: str) -> DaemonSetStatus:
+    """updateDaemonSetStatus: of the nodes that should have a pod; a pod that only may stay where it is counts as misscheduled."""
+    there = [mine[node] for node in nodes if node in mine]
+    ready = sum(pod.ready for pod in there)
+    return DaemonSetStatus(
+        desired_number_scheduled=len(nodes),
+        current_number_scheduled=len(there),
+        number_ready=ready,
+        updated_number_scheduled=sum(pod.metadata.labels.get(_REVISION) == revision for pod in there),
+        number_available=ready,
+        number_misscheduled=len(mine) - len(there),
+    )
 
 
 def _renew(store: Store, ds: DaemonSet, mine: dict[str, Pod], revision: str) -> None:

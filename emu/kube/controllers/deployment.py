@@ -48,9 +48,13 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
             _scale(store, new, deployment.spec.replicas)  # paused: scaled, but not rolled
         for rs in _surplus_history(deployment, old):
             store.delete(rs.key)
-        replicas = sum(rs.status.replicas for rs in sets)
-        ready = sum(rs.status.ready_replicas for rs in sets)
-        store.put(replace(deployment, status=WorkloadStatus(replicas=replicas, ready_replicas=ready)))
+        status = WorkloadStatus(
+            replicas=sum(rs.status.replicas for rs in sets),
+            ready_replicas=sum(rs.status.ready_replicas for rs in sets),
+            updated_replicas=0 if new is None else new.status.replicas,
+            available_replicas=sum(rs.status.available_replicas for rs in sets),
+        )
+        store.put(replace(deployment, status=status))
 
 
 def _template(rs: ReplicaSet) -> PodTemplateSpec:

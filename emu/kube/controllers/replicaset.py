@@ -57,7 +57,8 @@ def keep(store: Store, seed: int, owners: Sequence[ReplicaSet] | Sequence[Replic
         for _ in range(-surplus):
             name = names.generate(store, "pod", rs.namespace, f"{rs.name}-", seed)
             mine.append(pods.create(store, rs, rs.spec.template, name, {}))
-        status = WorkloadStatus(replicas=len(mine), ready_replicas=sum(p.ready for p in mine))
+        ready = sum(p.ready for p in mine)
+        status = WorkloadStatus(replicas=len(mine), ready_replicas=ready, available_replicas=ready)
         store.put(replace(rs, status=status))
 
 

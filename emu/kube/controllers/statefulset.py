@@ -36,7 +36,9 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
         mine = {_ordinal(sts, p): p for p in own}
         _step(store, sts, mine)
         living = pods.active([p for p in mine.values() if store.find(p.key) is not None])
-        status = WorkloadStatus(replicas=len(living), ready_replicas=sum(p.ready for p in living))
+        ready, revision = sum(p.ready for p in living), pods.revision_of(store, sts, sts.spec.template)
+        updated = sum(p.metadata.labels.get(_REVISION) == revision for p in living)
+        status = WorkloadStatus(len(living), ready, updated, ready)
         store.put(replace(sts, status=status))
 
 

@@ -25,6 +25,7 @@ def revisions(objects: Iterable[Object]) -> Iterator[ControllerRevision]:
             labels.setdefault(owner.uid, Counter())[obj.metadata.labels[HASH]] += 1
     for obj in objects:
         if isinstance(obj, (StatefulSet, DaemonSet)) and obj.metadata.uid in labels:
-            found = obj.status.update_revision or labels[obj.metadata.uid].most_common(1)[0][0]
+            named = obj.status.update_revision if isinstance(obj, StatefulSet) else ""
+            found = named or labels[obj.metadata.uid].most_common(1)[0][0]
             meta = ObjectMeta(name=f"{obj.name}-found", namespace=obj.namespace, owner_references=owned_by(obj))
             yield ControllerRevision(metadata=meta, template=obj.spec.template, revision=found)

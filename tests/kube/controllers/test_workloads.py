@@ -10,8 +10,8 @@ import pytest
 
 from control_plane import Plane
 from emu.errors import InputError
-from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
-from emu.kube.api.core import Node, NodeSpec, Pod
+from emu.kube.api.apps import DaemonSet, DaemonSetStatus, Deployment, ReplicaSet, StatefulSet, WorkloadStatus
+from emu.kube.api.core import Node, NodeSpec, Pod, Taint
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Key, ObjectMeta, replace
 from emu.kube.controllers import scale
@@ -241,6 +241,8 @@ def test_a_rolling_update_that_never_gets_ready_stops(plane: Plane) -> None:
         (2, 0),
         (3, 3),
     ]
+    status = plane.store.list(Deployment)[0].status
+    assert (status.replicas, status.ready_replicas, status.updated_replicas, status.available_replicas) == (5, 3, 2, 3)
 
 
 def test_recreate(plane: Plane) -> None:
@@ -301,6 +303,7 @@ def test_statefulset_renews_from_the_highest_down_to_the_partition(plane: Plane)
     )
     assert deleted == ["db-2", "db-1"]
     assert [p.name for p in plane.pods() if p.metadata.uid == uids[p.name]] == ["db-0"]
+    assert plane.store.list(StatefulSet)[0].status == WorkloadStatus(3, 3, updated_replicas=2, available_replicas=3)
 
 
 def test_daemonset_runs_on_every_matching_node(plane: Plane) -> None:
@@ -313,7 +316,15 @@ def test_daemonset_runs_on_every_matching_node(plane: Plane) -> None:
     assert [p.spec.node_name for p in plane.pods()] == ["n1", "n3"]
     plane.apply(workload("DaemonSet", replicas=None, pod="      nodeSelector: {topology.kubernetes.io/zone: z1}\n"))
     assert [p.spec.node_name for p in plane.pods()] == ["n1"]
-    assert plane.store.list(DaemonSet)[0].status.ready_replicas == 1
+    assert plane.store.list(DaemonSet)[0].status == DaemonSetStatus(1, 1, 1, 1, 1)
+
+
+def test_a_pod_of_a_daemonset_may_stay_where_none_would_start(plane: Plane) -> None:
+    plane.apply(workload("DaemonSet", replicas=None))
+    taint = Taint(key="dedicated", effect="NoSchedule")
+    plane.apply([Node(metadata=ObjectMeta(name="n2"), spec=NodeSpec(taints=(taint,)))])
+    assert [p.spec.node_name for p in plane.pods()] == ["n1", "n2"]
+    assert plane.store.list(DaemonSet)[0].status == DaemonSetStatus(1, 1, 1, 1, 1, number_misscheduled=1)
 
 
 def test_daemonset_renews_one_at_a_time(plane: Plane) -> None:
