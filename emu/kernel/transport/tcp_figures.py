@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from emu.kernel.transport.tcp_sock import TcpSock
+from emu.kernel.transport.tcp_sock import TICK_NS, TcpSock
 
 STATES: Final = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK",
@@ -54,6 +54,7 @@ class TcpFigures(NamedTuple):
 
 def tcp_info(tp: TcpSock, now_ns: int) -> TcpFigures:
     """The values now. Before the first round-trip time is measured tcpi_min_rtt is 2**32 - 1."""
+    tick_ns = now_ns - now_ns % TICK_NS
     options = TIMESTAMPS * tp.ts_ok | SACK * tp.sack_ok | WSCALE * tp.wscale_ok
     return TcpFigures(
         tcpi_state=STATES.index(tp.state),
@@ -72,8 +73,8 @@ def tcp_info(tp: TcpSock, now_ns: int) -> TcpFigures:
         tcpi_sacked=tp.sacked_out,
         tcpi_lost=tp.lost_out,
         tcpi_retrans=tp.retrans_out,
-        tcpi_last_data_sent=(now_ns - tp.lsndtime) // _MS,
-        tcpi_last_data_recv=(now_ns - tp.lrcvtime) // _MS,
+        tcpi_last_data_sent=(tick_ns - (tp.lsndtime - tp.lsndtime % TICK_NS)) // _MS,
+        tcpi_last_data_recv=(tick_ns - tp.lrcvtime) // _MS,
         tcpi_rcv_ssthresh=tp.rcv_ssthresh,
         tcpi_rtt=tp.srtt_ns // _US,
         tcpi_rttvar=tp.mdev_ns // _US,
