@@ -26,17 +26,18 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
     plugged = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
     want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
     pulled = {name for name in plugged if not picture.links[name].carrier}
-    used = {port.bridge for port in picture.ports}
+    lit = {port.bridge for port in picture.ports if port.device in want or _runs_alone(picture.links[port.device])}
     idle = {port.device for port in picture.ports if not picture.links[port.bridge].up}
-    alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
+    # a bridge loses its carrier with its last port that has one, and its neighbours with it
+    dark = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in lit}
     deadline = time.monotonic() + LINK_UP_S
     _await_carriers(space, want, deadline)
     while True:
-        _ask_links(space, alone | pulled)
+        _ask_links(space, dark | pulled)
         found = space.links()
         left = want - {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
         left |= pulled - {each["ifname"] for each in found if _gone(each, each["ifname"] in idle)}
-        left |= alone - {each["ifname"] for each in found if each["operstate"] == "DOWN"}
+        left |= dark - {each["ifname"] for each in found if each["operstate"] == "DOWN"}
         if not left:
             return
         if time.monotonic() > deadline:
@@ -75,6 +76,11 @@ def _ask_link(any_socket: socket.socket, raw: bytes) -> None:
     value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 0))
     with suppress(OSError):  # it is not there
         fcntl.ioctl(any_socket, SIOCETHTOOL, struct.pack("16sP", raw, ctypes.addressof(value)))
+
+
+def _runs_alone(link: Link) -> bool:
+    """Has it a carrier whatever is at its other end?"""
+    return link.up and link.kind != "veth"
 
 
 def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
