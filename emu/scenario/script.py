@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from emu.pasted.node_texts import NodeTexts
 
 API_VERSION, KIND = "emu/v1", "Scenario"
+_ACTION = re.compile(r"steps\[\d+\]\.(\w+)")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
@@ -173,13 +174,25 @@ def read_again(document: Document, file: str, objects: Callable[[ScenarioPart], 
     return _checked(document, file, Path(file).parent, _stem(file), objects)
 
 
+def _with_example(error: InputError) -> InputError:
+    """The same, with its action's example where nothing else is stated as expected."""
+    place = _ACTION.match(error.path or "")
+    action = actions.get(place[1]) if place is not None and error.expected is None else None
+    if action is not None:
+        error.expected = "such as " + action.example.splitlines()[-1].removeprefix("- ")
+    return error
+
+
 def _checked(
     first: Document, file: str, folder: Path, stem: str, objects: Callable[[ScenarioPart], tuple[Loaded, Loaded]]
 ) -> Scenario:
     try:
         spec = typed(first.value, type_for(first.value), first)
     except InputError:  # what was expected is found among all
-        spec = typed(first.value, scenario_type(), first)
+        try:
+            spec = typed(first.value, scenario_type(), first)
+        except InputError as error:
+            raise _with_example(error) from None
     name = spec.metadata.name or stem
     if not _NAME.fullmatch(name):
         raise first.error(

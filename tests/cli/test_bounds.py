@@ -41,6 +41,15 @@ STEPS = {
     "scale to less than nothing": ("- scale: {deployment/x: -1}", r'scale\["deployment/x"\]: -1 is out of range'),
     "scale one of two": ("- scale: {deployment/y: 1, deployment/x: 100001}", r'scale\["deployment/x"\]: 100001 is out'),
     "scale by a word": ("- scale: {deployment/x: many}", r'scale\["deployment/x"\]: "many" is not a whole number'),
+    "scale as kubectl names it": (
+        "- scale: {deployment: x, replicas: 3}",
+        r'scale.deployment: "x" is not a whole number \(expected such as scale: \{statefulset/web: 2\}\)',
+    ),
+    "a ping without its ends": (
+        "- ping: default/web",
+        r'ping: "default/web" is not a mapping \(expected such as ping: \{from: default/client, to: default/web-0',
+    ),
+    "a wait in a list": ("- wait: [1]", r"wait: a list is not a number or a text \(expected such as wait: 5s\)"),
     "a wait of 11,000 years": ("- wait: 99999999h", r'wait: "99999999h" is too long \(expected at most 168h\)'),
     "a wait in seconds": ("- wait: 1.0e+300", r"wait: \"1e\+300\" is too long"),
     "an endless wait": ("- wait: .inf", r"wait: inf is not a duration"),
