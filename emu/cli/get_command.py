@@ -19,11 +19,12 @@ class Printed(StrEnum):
     wide = "wide"
     json = "json"
     yaml = "yaml"
+    name = "name"
 
 
 EXAMPLES = examples(
     "emu get pods -A -o wide -f dump.yaml",
-    "emu get all -f shop.yaml",
+    "emu get all -l app=web -f shop.yaml",
     "emu get deploy/web svc/web -f shop.yaml",
     "kubectl get nodes,pods,services -A -o json | emu get services -n shop -f -",
 )
@@ -50,6 +51,10 @@ def get(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")] = None,
     namespace: Namespace = "default",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
+    selector: Annotated[
+        str | None, typer.Option("-l", "--selector", help="Only with these labels, such as app=web,tier!=db.")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--show-labels", help="Print their labels, too.")] = False,
     form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
@@ -58,11 +63,14 @@ def get(
 ) -> int:
     """List the objects of a cluster, as kubectl get does: pods, Services, what is behind them, nodes, policies, workloads."""
     from emu.cli.inputs import open_cluster, rest_noted
-    from emu.report.listing import listing
+    from emu.kube.api.selectors import parse_selector
+    from emu.report.listing import Shown, listing
 
+    chosen = None if selector is None else parse_selector(selector)
     opened = open_cluster(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, capture=False)
     where = None if everywhere else namespace
-    report = listing(opened.cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
-    show(report, Form.text if form is Printed.wide else Form(form.value))
+    shown = Shown(form is Printed.wide, labels, form is Printed.name)
+    report = listing(opened.cluster.store, kind, names or (), namespace=where, selector=chosen, shown=shown)
+    show(report, Form(form.value) if form in (Printed.json, Printed.yaml) else Form.text)
     rest_noted(opened)
     return 0

@@ -121,9 +121,32 @@ def test_objects_are_named_with_their_kind(shop: str, capsys: pytest.CaptureFixt
     ]
 
 
+def test_labels_select_and_are_shown(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "po,rs", "-l", "app in (web,db),!job-name", "-o", "name", "-f", shop]) == 0
+    assert [name.partition("-")[0] for name in rows_of_one(capsys)] == [
+        "pod/db",
+        "pod/web",
+        "pod/web",
+        "replicaset.apps/web",
+    ]
+    assert main(["get", "po", "-l", "app=db", "--show-labels", "-f", shop]) == 0
+    (shown,) = rows(capsys.readouterr().out)[1:]
+    assert shown[-1].startswith("app=db,apps.kubernetes.io/pod-index=0,")
+    assert main(["get", "po", "-l", "app=nothing", "-f", shop]) == 0
+    assert capsys.readouterr().out == "No resources found in default namespace.\n"
+    assert main(["get", "po,svc", "-l", "app=db", "-o", "json", "-f", shop]) == 0
+    assert [each["metadata"]["name"] for each in json.loads(capsys.readouterr().out)["items"]] == ["db-0"]
+
+
+def rows_of_one(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [name for (name,) in rows(capsys.readouterr().out)]
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
+        (["po", "web", "-l", "app=web"], "a selector and names are given (expected one of them, as in kubectl)"),
+        (["po", "-l", "app web"], '"app web" is no requirement of labels'),
         (["deploy/web", "svc"], '"svc" is not KIND/NAME (expected each object as KIND/NAME)'),
         (["deploy/"], '"deploy/" is not KIND/NAME (expected each object as KIND/NAME)'),
         (["deploy/wbe"], 'there is no deployment "wbe" (expected web)'),
