@@ -6,6 +6,7 @@ Text is for output and input. Must not know frames.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import NamedTuple
@@ -132,3 +133,13 @@ class Prefix(NamedTuple):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def covering(prefixes: Iterable[Prefix]) -> Prefix:
+    """The smallest IPv4 prefix that has all of these; 0.0.0.0/0 for none."""
+    found = [(each.net, each.broadcast) for each in prefixes]
+    if not found:
+        return Prefix(0, 0)
+    low, high = min(net for net, _ in found), max(last for _, last in found)
+    length = 32 - (low ^ high).bit_length()
+    return Prefix(low & mask(length), length)

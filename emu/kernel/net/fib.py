@@ -173,11 +173,12 @@ class Fib:
     `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it, and `inputs`:
     the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide;
     and `outputs`: route and source address of what sockets send, by destination and the address that the socket is bound to.
+    What was `put_off` is done before the first look-up that it may concern.
     `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "inputs", "kind_of", "known", "l3_table", "local", "main",
+        "_levels", "_particular", "_put_off", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "inputs", "kind_of", "known", "l3_table", "local", "main",
         "merged", "outputs", "own", "recorder", "tables", "width",
     )  # fmt: skip
 
@@ -186,6 +187,7 @@ class Fib:
         self.width, self.kind_of = width, kind_of
         self.recorder: Recorder | None = None
         self.tables: dict[int, FibTable] = {}
+        self._put_off: list[tuple[Prefix, Callable[[], object]]] = []
         self.own: set[int] = set()
         self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
@@ -231,6 +233,26 @@ class Fib:
         self._levels = self._together = None
         self.asks_flow = bool(self._several) or any(each.asks_flow for each in self._rules)
         self.asks_flow = self.asks_flow or any(each.tos for each in self._particular)
+
+    def put_off(self, within: Prefix, call: Callable[[], object]) -> None:
+        """Make a call that adds routes to addresses `within` a prefix before the first look-up of such an address, or before
+        `settle`; at once where a recorder notes changes."""
+        self._put_off.append((within, call))
+        if self.recorder is not None:
+            self.settle()
+        else:
+            self.forget()
+
+    def settle(self) -> None:
+        """Do what was put off, in its order."""
+        while self._put_off:
+            calls, self._put_off = self._put_off, []
+            for _, call in calls:
+                call()
+
+    def _settle_for(self, addr: int) -> None:
+        if any(addr in within for within, _ in self._put_off):
+            self.settle()
 
     def _made(self) -> list[tuple[int, dict[int, Route], FibTable]]:
         seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
@@ -332,6 +354,8 @@ class Fib:
         `oif` restricts to routes out of one device, as SO_BINDTODEVICE does. `flow` counts while `asks_flow`. A route may
         have several next hops (`hops`); `multipath.py` chooses.
         """
+        if self._put_off:
+            self._settle_for(dst)
         if self._together is None:
             self._made()
         if self._levels is not None and oif is None:
@@ -350,6 +374,8 @@ class Fib:
 
     def _by_rules(self, dst: int, src: int, mark: int, iif: str, oif: Any, flow: Flow, scope: int = 0) -> Route | None:
         """fib_rules_lookup."""
+        if self._put_off:
+            self._settle_for(dst)
         at, rules = 0, self._rules
         while at < len(rules):
             rule = rules[at]
@@ -389,6 +415,8 @@ class Fib:
 
     def local_lookup(self, addr: int) -> Route | None:
         """The longest match that a look-up in the local table sees, of any kind."""
+        if self._put_off:
+            self._settle_for(addr)
         for netmask, routes, _ in self._together or self._made():
             route = routes.get(addr & netmask)
             if route is not None:
@@ -399,6 +427,8 @@ class Fib:
         """fib_check_nh_v4_gw: the route that a gateway of a route in `table` is reached by, None if it is on no link.
 
         First the table itself, if it is not main, then all rules; routes of global scope do not count."""
+        if self._put_off:
+            self._settle_for(gateway)
         scope, found = SCOPES["link"], None
         if table != MAIN_TABLE and table in self.tables:
             found = self.tables[table].find(gateway, 0, oif, None, scope)

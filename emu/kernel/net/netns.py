@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from emu.clock import Clock, Draws
@@ -23,6 +24,7 @@ from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
 from emu.trail import FDB, ROUTES, Delivered, Encapsulated, Natted, Recorder
+from emu.wire.addr import Prefix
 from emu.wire.frame import AF_INET, Frame
 
 
@@ -114,11 +116,19 @@ class Netns:
 
     def record(self, recorder: Recorder | None) -> None:
         """Call `recorder` from now on where a table of this namespace changes; None: no one."""
+        for family in self.families.values():
+            family.fib.settle()
         self.recorder = recorder
         if self.conntrack is not None:
             self.conntrack.recorder = recorder
         for family in self.families.values():
             family.fib.recorder = family.tables.recorder = recorder
+
+    def put_off(self, within: Prefix, call: Callable[[], None]) -> None:
+        """Add routes to addresses `within` a prefix, and the neighbours behind them, when something looks for one, as if at this
+        time: large clusters have many machines that route nothing. `call` sends nothing and starts no timer. Who reads the
+        tables settles the fib before."""
+        self.ipv4.fib.put_off(within, partial(self.clock.earlier, self.clock.moment, call))
 
     def join(self, family: Family) -> Family:
         """Add an address family. Raises InputError if the namespace has that family, or already has a device."""

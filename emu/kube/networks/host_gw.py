@@ -7,12 +7,13 @@ which networks bring it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from emu.kernel import boot
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
+from emu.kube.networks.within import Within
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 NAME = "host-gw"
@@ -35,10 +36,17 @@ class Link(NamedTuple):
 
 
 class Routes(NamedTuple):
-    """Pod CIDRs with the gateway of each, all out of `device`."""
+    """To the pod CIDR of each of `peers` on the `link`, by its address: what a node that routes nothing does not need."""
 
-    device: str
-    via: Mapping[Prefix, int]
+    peers: tuple[Peer, ...]
+    link: Link
+
+    @property
+    def via(self) -> dict[Prefix, int]:
+        """The gateway of each pod CIDR."""
+        subnet = self.link.subnet
+        first, end = (bisect_left(self.peers, addr, key=_ip) for addr in (subnet.net, subnet.broadcast))
+        return {peer.pod_cidr: peer.ip for peer in self.peers[first:end] if peer.name != self.link.node}
 
 
 @agents.add(NAME)
@@ -47,9 +55,9 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._view: tuple[Peer, ...] | None = None
-        self._made: dict[Link, Routes] = {}  # of the view
-        self._applied: dict[str, Routes] = {}  # by node
+        self._within = Within()
+        self._wanted: dict[str, Routes] = {}  # by node
+        self._there: dict[str, dict[Prefix, int]] = {}
 
     def view(self, objects: Objects, before: tuple[Peer, ...] | None) -> tuple[Peer, ...]:
         found = []
@@ -65,29 +73,29 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
         return Link(node.name, own.device.name, own.prefix)
 
     def compile(self, view: tuple[Peer, ...], facts: Link) -> Routes:
-        if view is not self._view:
-            self._view, self._made = view, {}
-        made = self._made.get(facts)
-        if made is None:
-            first, end = (bisect_left(view, addr, key=_ip) for addr in (facts.subnet.net, facts.subnet.broadcast))
-            via = {peer.pod_cidr: peer.ip for peer in view[first:end] if peer.name != facts.node}
-            made = self._made[facts] = Routes(facts.device, via)
-        return made
+        return Routes(view, facts)
 
     def apply(self, node: Node, value: Routes) -> bool:
-        before = self._applied.get(node.name)
-        if value is not before:
-            for prefix, gateway in before.via.items() if before is not None else ():
-                if value.via.get(prefix) != gateway:
-                    _remove(node, prefix)
-            for prefix, gateway in value.via.items():
-                if before is None or before.via.get(prefix) != gateway:
-                    _remove(node, prefix)
-                    if any(not each.metric for each in node.root.ipv4.fib.main.of(prefix)):
-                        continue  # a LAN of the node is the peer's pod CIDR: the kernel has the route (EEXIST)
-                    boot.route(node.root, f"{prefix} via {ip4_text(gateway)} dev {value.device}")
-            self._applied[node.name] = value
+        before = self._wanted.get(node.name)
+        if before is None or value.peers is not before.peers or value.link != before.link:
+            self._wanted[node.name] = value
+            self._there.setdefault(node.name, {})
+            within = self._within.of(value.peers, (each.pod_cidr for each in value.peers))
+            node.root.put_off(within, partial(self._sync, node, value))
         return True
+
+    def _sync(self, node: Node, value: Routes) -> None:
+        before, via = self._there[node.name], value.via
+        for prefix, gateway in before.items():
+            if via.get(prefix) != gateway:
+                _remove(node, prefix)
+        for prefix, gateway in via.items():
+            if before.get(prefix) != gateway:
+                _remove(node, prefix)
+                if any(not each.metric for each in node.root.ipv4.fib.main.of(prefix)):
+                    continue  # a LAN of the node is the peer's pod CIDR: the kernel has the route (EEXIST)
+                boot.route(node.root, f"{prefix} via {ip4_text(gateway)} dev {value.link.device}")
+        self._there[node.name] = via
 
 
 def _remove(node: Node, prefix: Prefix) -> None:

@@ -125,14 +125,14 @@ class Node:
 
     @property
     def net(self) -> Netns:
-        if self.later is not None:
-            self.later.wake()
+        self.wake()
         return self.root
 
     def wake(self) -> None:
-        """Wire the pods whose wiring was put off."""
+        """Wire the pods whose wiring was put off, and add the routes that agents have put off."""
         if self.later is not None:
             self.later.wake()
+        self.root.ipv4.fib.settle()
 
     @property
     def files(self) -> dict[str, str]:

@@ -70,7 +70,8 @@ def test_a_route_that_is_in_the_way_is_replaced() -> None:
     view = agent.view(Objects({Node: cluster.store.list(Node)}), None)
     value = agent.compile(view, link)
     assert {str(prefix) for prefix in value.via} == {"10.244.2.0/24", "10.244.3.0/24"}
-    assert agent.apply(node, value._replace(via={Prefix.parse("10.244.2.0/24"): ip4("192.168.51.1")}))
+    (moved,) = [each._replace(ip=ip4("192.168.51.1")) for each in view if each.name == "node-2"]
+    assert agent.apply(node, agent.compile((moved,), link))
     assert routes(cluster, "node-1") == [
         "10.244.2.0/24 via 192.168.51.1 dev eth0",
         "10.244.2.0/24 via 192.168.51.98 dev eth0 metric 7",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from emu.clock import SECOND
@@ -24,11 +25,13 @@ from emu.kube.cni.links import random_mac
 from emu.kube.networks.flannel import rules
 from emu.kube.networks.flannel.lease import Lease, stored_mac
 from emu.kube.networks.flannel.network import HOST_GW, VXLAN, NetConf
+from emu.kube.networks.within import Within
 from emu.wire.addr import Prefix, ip4_text
 
 SUBNET_ENV = "/run/flannel/subnet.env"
 RESYNC_NS = 5 * SECOND  # of the rules (--iptables-resync); host-gw looks at its routes every second time
 Peers = Mapping[Prefix, Lease]
+Leases = tuple[Lease, ...]
 
 
 class Own(NamedTuple):
@@ -41,7 +44,7 @@ class Own(NamedTuple):
 
 
 @agents.add("flanneld")
-class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
+class Flanneld(Agent[Leases, Own, Leases]):
     watches = (NodeObject,)
     resync_period_ns = RESYNC_NS
 
@@ -49,7 +52,9 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
         super().__init__(settings)
         self.conf = settings.of(NetConf)
         self.network = self.conf.prefix(settings.pod_subnet)
-        self._applied: dict[str, Peers] = {}  # by node
+        self._within = Within()
+        self._planned: dict[str, Leases] = {}  # by node, what it adds ways to when it routes
+        self._applied: dict[str, Peers] = {}
         self._checks: dict[str, int] = {}
         self._there: dict[str, tuple[RuleSet, Own]] = {}  # by node, the rules in force that its own were found in
 
@@ -67,7 +72,7 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
         node.disk["file", SUBNET_ENV] = "".join(f"FLANNEL_{line}\n" for line in lines)
         return lease.annotated(own, backend.vni)
 
-    def view(self, objects: Objects, before: tuple[Lease, ...] | None) -> tuple[Lease, ...]:
+    def view(self, objects: Objects, before: Leases | None) -> Leases:
         found = (Lease.of(node) for node in objects.list(NodeObject))
         leases = tuple(lease for lease in found if lease is not None and lease.backend == self.conf.backend.type)
         return before if before == leases else leases
@@ -80,23 +85,34 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
             raise InputError(f"flanneld of {node.name} needs a pod CIDR and an address on {device.name}")
         return Own(node.name, node.pod_cidr, device.name, address)
 
-    def compile(self, view: tuple[Lease, ...], facts: Own) -> Peers:
-        return {lease.subnet: lease for lease in view if lease.subnet != facts.subnet}
+    def compile(self, view: Leases, facts: Own) -> Leases:
+        """All leases: which of them is its own a node finds when it routes."""
+        return view
 
-    def apply(self, node: Node, value: Peers) -> bool:
+    def apply(self, node: Node, value: Leases) -> bool:
         facts, net = self.facts(node), node.root
         for each in self._rules(facts):
             if not rules.there(net, each):
                 rules.put(net, each)
-        before = self._applied.get(node.name, {})
+        if self._planned.get(node.name) is not value:
+            self._planned[node.name] = value
+            self._applied.setdefault(node.name, {})
+            within = self._within.of(value, (lease.subnet for lease in value))
+            net.put_off(within, partial(self._sync, node, facts, value))
+        return True
+
+    def _sync(self, node: Node, facts: Own, leases: Leases) -> None:
+        if self._planned.get(node.name) is leases:
+            del self._planned[node.name]
+        net, before = node.root, self._applied[node.name]
+        others = {lease.subnet: lease for lease in leases if lease.subnet != facts.subnet}
         add, remove = self._backend(net, facts)
-        for subnet in [each for each in before if each not in value]:
+        for subnet in [each for each in before if each not in others]:
             remove(before[subnet])
-        for subnet, lease in value.items():
+        for subnet, lease in others.items():
             if before.get(subnet) != lease or (self.conf.backend.type == HOST_GW and not _direct(net, lease)):
                 add(lease)
-        self._applied[node.name] = value
-        return True
+        self._applied[node.name] = others
 
     def intact(self, node: Node) -> bool:
         """Are the rules there, and every ten seconds: host-gw's routes?"""

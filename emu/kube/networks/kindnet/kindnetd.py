@@ -7,6 +7,7 @@ removes no route of a node that is gone. Its network policies are in `policy/`. 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from emu.clock import SECOND
 from emu.errors import InputError
@@ -15,6 +16,7 @@ from emu.kernel.net.fib_semantics import Route
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.cni.iptables import Table, comment
+from emu.kube.networks.within import Within
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 PERIOD_NS = 10 * SECOND  # between two looks at the nodes
@@ -28,7 +30,7 @@ Peers = Mapping[int, tuple[str, Prefix]]  # by InternalIP: the node's name and i
 
 @agents.add("kindnetd")
 class Kindnetd(Agent[Peers, int, Peers]):
-    """Facts: the node's own address. Value: the other nodes."""
+    """Facts: the node's own address. Value: all nodes, itself among them."""
 
     watches = (NodeObject,)
     min_period_ns = resync_period_ns = max_period_ns = PERIOD_NS
@@ -36,6 +38,9 @@ class Kindnetd(Agent[Peers, int, Peers]):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._looks: dict[str, int] = {}
+        self._within = Within()
+        self._tried: Peers | None = None  # on a first node: what cannot be reached is reported at once
+        self._planned: dict[str, Peers] = {}  # by node, what it adds routes to when it routes
 
     def start(self, node: Node, own: NodeObject) -> NodeObject:
         self._sync_rules(node)
@@ -53,12 +58,25 @@ class Kindnetd(Agent[Peers, int, Peers]):
         return node.ip
 
     def compile(self, view: Peers, facts: int) -> Peers:
-        return {address: peer for address, peer in view.items() if address != facts}
+        return view
 
     def apply(self, node: Node, value: Peers) -> bool:
-        for address, (name, subnet) in value.items():
-            self._sync_route(node, name, address, subnet)
+        if self._tried is not value:
+            self._tried = value
+            node.root.ipv4.fib.settle()
+            self._sync(node, value)
+        elif self._planned.get(node.name) is not value:
+            self._planned[node.name] = value
+            within = self._within.of(value, (subnet for _, subnet in value.values()))
+            node.root.put_off(within, partial(self._sync, node, value))
         return True
+
+    def _sync(self, node: Node, peers: Peers) -> None:
+        if self._planned.get(node.name) is peers:
+            del self._planned[node.name]
+        for address, (name, subnet) in peers.items():
+            if address != node.ip:
+                self._sync_route(node, name, address, subnet)
 
     def intact(self, node: Node) -> bool:
         """The rules are looked at every minute; routes at every run."""

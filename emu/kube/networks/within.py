@@ -1,0 +1,21 @@
+"""Where the pods of all nodes are: one prefix, found once for a view that many nodes have. Must not know which agents ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from emu.wire.addr import Prefix, covering
+
+
+class Within:
+    """The smallest prefix that has the pod CIDRs of the last view."""
+
+    def __init__(self) -> None:
+        self._view: object = None
+        self._prefix = Prefix(0, 0)
+
+    def of(self, view: object, subnets: Iterable[Prefix]) -> Prefix:
+        """`subnets` are those of `view`."""
+        if view is not self._view:
+            self._view, self._prefix = view, covering(subnets)
+        return self._prefix
