@@ -143,14 +143,13 @@ class DaemonSetSpec(ApiStruct, frozen=True):
 
 class DaemonSetStatus(ApiStruct, frozen=True):
     """How many nodes should have a pod, how many of them have one, and of these how many are ready, available, and have the
-    present template; on how many nodes is a pod that should not be there."""
+    present template."""
 
     desired_number_scheduled: int = 0
     current_number_scheduled: int = 0
     number_ready: int = 0
     updated_number_scheduled: int = 0
     number_available: int = 0
-    number_misscheduled: int = 0
 
 
 class DaemonSet(Object, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "unavailableReplicas observedGeneration conditions collisionCount currentReplicas currentRevision "
         "fullyLabeledReplicas terminatingReplicas": _REPORTED
     },
-    "DaemonSetStatus": {"observedGeneration conditions collisionCount numberUnavailable": _REPORTED},
+    "DaemonSetStatus": {"observedGeneration conditions collisionCount numberMisscheduled numberUnavailable": _REPORTED},
     "JobSpec": {
         "selector manualSelector": "a Job finds its pods by their owner",
     },

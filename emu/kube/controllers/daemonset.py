@@ -77,7 +77,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
 
 
 def _status(mine: dict[str, Pod], nodes: Sequence[str], revision: str) -> DaemonSetStatus:
-    """updateDaemonSetStatus: of the nodes that should have a pod; a pod that only may stay where it is counts as misscheduled."""
+    """updateDaemonSetStatus: of the nodes that should have a pod; a pod that only may stay where it is does not count."""
     there = [mine[node] for node in nodes if node in mine]
     ready = sum(pod.ready for pod in there)
     return DaemonSetStatus(
@@ -86,7 +86,6 @@ def _status(mine: dict[str, Pod], nodes: Sequence[str], revision: str) -> Daemon
         number_ready=ready,
         updated_number_scheduled=sum(pod.metadata.labels.get(_REVISION) == revision for pod in there),
         number_available=ready,
-        number_misscheduled=len(mine) - len(there),
     )
 
 
