@@ -53,9 +53,8 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
     tp.backoff = 0
 
 
-def update_window(tp: TcpSock, segment: Segment, seq: int, ack: int) -> bool:
-    """Take the peer's window from the newest segment (SND.WL1 and SND.WL2 of RFC 9293)."""
-    window = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
+def update_window(tp: TcpSock, window: int, seq: int, ack: int) -> bool:
+    """Take the peer's window, in bytes, from the newest segment (SND.WL1 and SND.WL2 of RFC 9293)."""
     if ack > tp.snd_una or seq > tp.snd_wl1 or (seq == tp.snd_wl1 and (window > tp.snd_wnd or not window)):
         tp.snd_wl1 = seq
         if window != tp.snd_wnd:
@@ -85,7 +84,8 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     advanced = ack > prior_una
     if advanced:
         tp.retransmits = 0
-    window_changed = update_window(tp, segment, seq, ack)
+    window = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
+    window_changed = update_window(tp, window, seq, ack)
     tp.snd_una = ack
     tp.rcv_tstamp = now_ns
     tp.probes_out = 0
