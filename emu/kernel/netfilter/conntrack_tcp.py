@@ -96,6 +96,7 @@ _VALID = {
 _INDEX = tuple(_VALID.get(flags & 63 & ~TH_PSH, -1) for flags in range(256))
 _COUNTED = tuple(bool(flags & TH_SYN) + bool(flags & TH_FIN) for flags in range(256))
 _SURE, _QUIET = CONFIRMED | ASSURED, 0xFF & ~TH_PSH
+UNANSWERED = UNACK + 1  # the last of `timeouts_of`
 _LENGTH = tuple(offset >> 4 << 2 for offset in range(256))  # of the header, by the byte of its data offset
 
 
@@ -120,6 +121,11 @@ Step = tuple[int, int, int]
 CHECK, SKIP = 5, 6  # beside the verdicts
 
 
+def timeouts_of(timeouts: list[int]) -> tuple[int, ...]:
+    """The timeouts of the states, RETRANS and UNACK, with that of a standing connection where something is not acknowledged."""
+    return (*timeouts, min(timeouts[ES], timeouts[UNACK]))
+
+
 def set_closing(conn: Conn, tracker: Tracker) -> None:
     """nf_conntrack_tcp_set_closing: the host itself refuses a segment of a connection with a RST."""
     tcp = conn.tcp
@@ -134,11 +140,13 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
 ) -> int:
     """Judge a segment and move the connection: ACCEPT, UNCOUNTED (accepted past nf_ct_refresh_acct), INVALID or REPEAT
     (the entry is removed: look up again)."""
-    buf, l4, known = frame.buf, frame.l4, frame.plain
+    known = frame.plain
     if known is not None:
         seq, ack, flags, win, payload, stamps = known
-        header, size, plain = HLEN if stamps is None else STAMPED_HLEN, len(payload), True
+        size = len(payload)
+        header, plain = HLEN if stamps is None else STAMPED_HLEN, True
     else:
+        buf, l4 = frame.buf, frame.l4
         stop = ETH_HLEN + frame.tot_len
         if stop < l4 + HLEN or len(buf) < stop:
             return INVALID
@@ -154,15 +162,13 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
         learnt = next_in_order(tcp, direction, ACK, seq, ack, size, win)
         if learnt:
             tcp.last_index = ACK
-            timeouts = tracker.tcp_timeouts
-            timeout_ns = timeouts[ES]
-            if learnt & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
-                timeout_ns = timeouts[UNACK]
+            timeout_ns = tracker.tcp_timeouts[UNANSWERED if learnt & UNACKNOWLEDGED else ES]
             conn.expires_ns = tracker.clock.now + timeout_ns
             return ACCEPT
     index = _INDEX[flags]
     if index < 0:
         return INVALID
+    buf, l4 = frame.buf, frame.l4
     size += _COUNTED[flags]
     end = seq + size & MASK
     if not status & CONFIRMED:

@@ -8,6 +8,8 @@ Must not know frames, addresses, ports or a clock.
 
 from __future__ import annotations
 
+from typing import Final
+
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_figures import TcpFigures, tcp_info
@@ -39,6 +41,7 @@ from emu.wire.tcp import ACK, FIN, HEADERS, PSH, SYN
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
 MAX_PACKET = 65535
+UNREAD: Final = frozenset(("CLOSE", "TIME_WAIT"))  # reading changes nothing there
 
 
 class TcpEndpoint(TcpSock):
@@ -260,17 +263,18 @@ class TcpEndpoint(TcpSock):
         """recv(2): up to `size` bytes in order (b"": none now, or `eof`), and the window update that reading may cause."""
         queue = self.receive_queue
         if len(queue) == 1 and not self.receive_offset and len(queue[0].data) <= size:
-            skb = queue[0]  # all there is, as most programs read
+            skb = queue.popleft()  # all there is, as most programs read
             data = b"" + skb.data
-            self.copied_seq += len(data)
+            copied = len(data)
+            self.copied_seq += copied
             if self.rcv_rtt_ns:
                 rcv_space_adjust(self)
-            queue.clear()
             self.rmem_alloc -= skb.truesize
         else:
             data = self._read_parts(size)
-        if self.state not in ("CLOSE", "TIME_WAIT") and not self.mini:
-            _cleanup_rbuf(self, len(data), now_ns)
+            copied = len(data)
+        if self.state not in UNREAD and not self.mini:
+            _cleanup_rbuf(self, copied, now_ns)
         out = self.out
         if out:
             self.out = []
@@ -415,7 +419,9 @@ def _cleanup_rbuf(tp: TcpSock, copied: int, now_ns: int) -> None:
     """After reading: acknowledge what was held back, or announce a window that has opened (tcp_cleanup_rbuf)."""
     if tp.ack_scheduled:
         if tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss or (
-            copied and not tp.rmem_alloc and (tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong))
+            copied
+            and not tp.rmem_alloc
+            and (tp.ack_pushed2 or (tp.ack_pushed and tp.pingpong < tp.config.pingpong_thresh))
         ):  # a second segment, or the end of a write
             send_ack(tp, now_ns)
             return

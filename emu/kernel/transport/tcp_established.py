@@ -90,8 +90,8 @@ def rcv_established(tp: TcpSock, plain: Plain, burst: bool, gso_size: int, now_n
 def _acknowledged(tp: TcpSock, plain: Plain, window: int, seq: int, ack: int, now_ns: int) -> None:
     """tcp_ack for all that is out, in one piece that was sent once; `handle_ack` does the rest."""
     queue = tp.rtx_queue
-    skb = queue[0] if queue else None
-    if skb is None or skb.ever_retrans or len(queue) > 1 or skb.seq + len(skb.data) != ack or skb.seq != tp.snd_una:
+    skb = queue[0] if len(queue) == 1 else None
+    if skb is None or skb.ever_retrans or skb.seq + len(skb.data) != ack or skb.seq != tp.snd_una:
         handle_ack(tp, of_plain(plain), seq, ack, now_ns)
         return
     tp.retransmits = 0
@@ -106,12 +106,14 @@ def _acknowledged(tp: TcpSock, plain: Plain, window: int, seq: int, ack: int, no
     queue.popleft()
     sent_ns = skb.sent_ns
     rtt_ns = now_ns - sent_ns
-    tp.rack_advanced, tp.rack_rtt_ns = True, rtt_ns  # tcp_rack_advance
+    tp.rack_advanced = True  # tcp_rack_advance
+    tp.rack_rtt_ns = rtt_ns
     if sent_ns > tp.rack_mstamp or (sent_ns == tp.rack_mstamp and ack > tp.rack_end_seq):
         tp.rack_mstamp, tp.rack_end_seq = sent_ns, ack
     rtt_sample(tp, rtt_ns)
     tp.progress = True
-    tp.xmit_timer, tp.xmit_at = "", None
+    tp.xmit_timer = ""
+    tp.xmit_at = None
     if tp.cwnd_limited or tp.cwnd < 2 * tp.max_packets_out:
         grow_cwnd(tp, 1)
 
@@ -121,12 +123,12 @@ def _queue(tp: TcpSock, payload: bytes, pushed: bool, now_ns: int) -> None:
     skb = RxSkb(payload, tp.rcv_cut, tp.rcv_gso_size)
     if tp.from_backlog:
         skb.condense()
-    length = skb.length
-    if tp.receive_queue:
+    length, queue = skb.length, tp.receive_queue
+    if queue:
         append(tp, skb)
     else:
         tp.rcv_nxt += length
-        tp.receive_queue.append(skb)
+        queue.append(skb)
         tp.rmem_alloc += skb.truesize
     tp.ack_scheduled = True
     if length >= tp.rcv_mss or length >= UNUSUAL:

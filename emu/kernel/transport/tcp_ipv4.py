@@ -224,11 +224,14 @@ class Tcp:
             drop(net, frame, wrong)
             return
         kind = "" if frame.indev is None else frame.indev.kind
-        plain, marked = plain_of(frame), frame.options is not None or frame.tos & DSCP_MASK != 0
+        plain = frame.plain or plain_of(frame)
+        marked = frame.options is not None or frame.tos & DSCP_MASK != 0
         if plain is not None and not marked and not plain[2] & SYN and kind not in ("loopback", "vrf"):
             socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
             if socket is not None:
-                self._deliver(frame)
+                net.delivered += 1  # `_deliver`, without its call
+                for watch in net.delivery_listeners:
+                    watch(frame, self.fact)
                 if not socket.expected(plain, frame):
                     socket.take(segment_of(frame, plain))
                 return

@@ -106,8 +106,8 @@ def sent(tp: TcpSock, size: int, now_ns: int) -> None:
     tp.delack_at = None
     tp.compressed, tp.compressed_at = 0, None
     if size:
-        if now_ns - tp.lrcvtime < tp.ato_ns:
-            tp.pingpong += tp.pingpong < 255
+        if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
+            tp.pingpong += 1
         tp.lsndtime = now_ns
 
 

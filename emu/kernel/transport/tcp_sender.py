@@ -46,7 +46,7 @@ class Sender:
     """The sending part of a socket. `flow` marks what it sends."""
 
     __slots__ = (
-        "_at", "_learned", "_out", "_seen", "_sent_to", "addr", "confirm_neighbour", "dont_fragment", "dst", "dst_cookie", "endpoint",
+        "_at", "_learned", "_out", "_seen", "_sent_to", "_steady", "addr", "confirm_neighbour", "dont_fragment", "dst", "dst_cookie", "endpoint",
         "flow", "ident", "ip_options", "net", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class Sender:
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._seen = out.net.mtus_set + out.net.ipv4.fib.generation  # changes of routes and MTUs that it knows of
+        self._steady = -1  # as `_seen`, if nothing but a further change may concern the segment size
         self._at = -1  # the IP identification when its route became old, until that is looked up anew
         self._learned = False  # the segment size follows a route exception
 
@@ -88,6 +89,8 @@ class Sender:
                 self._at = -1
             self._learned = bool(route.cached)
             endpoint.sync_mss(self._mtu(route))
+        else:
+            self._steady = changes
 
     def _mtu(self, route: Route) -> int:
         """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""

@@ -160,17 +160,19 @@ class TcpSocket(Sender):
             endpoint = self._sound()
         if endpoint.state not in WRITABLE:
             raise SocketError(errno.EPIPE)
-        waits = bool(self._rest)
-        if waits or not self._push(endpoint, data):
+        if self._rest:
             self._rest += data
-            if not waits:
-                self._write(endpoint)
+        elif not self._push(endpoint, data):
+            self._rest += data
+            self._write(endpoint)
         return len(data)
 
     def _push(self, endpoint: TcpEndpoint, data: bytes) -> bool:
         """Write what leaves at once, in one segment. False: it does not, and nothing was done."""
-        self._sync_mss(endpoint)
-        clock = self.net.clock
+        net = self.net
+        clock, family = net.clock, net.ipv4
+        if net.mtus_set + family.fib.generation != self._steady or family.exceptions:
+            self._sync_mss(endpoint)
         plain = endpoint.push(b"" + data, clock.now)
         if plain is None:
             return False
@@ -178,7 +180,14 @@ class TcpSocket(Sender):
         self._emit(plain, None)
         if clock.backlog:
             clock.drain()
-        self._follow(endpoint)
+        timers = self._timers
+        if timers.compressed is not None:
+            self._follow(endpoint)
+        else:  # a segment that leaves moves no other deadlines
+            if endpoint.xmit_at != timers.transmit:
+                timers.move_transmit(endpoint.xmit_at, False)
+            if endpoint.delack_at != timers.ack:
+                timers.move_ack(endpoint.delack_at, False)
         self._release()
         return True
 
@@ -311,8 +320,10 @@ class TcpSocket(Sender):
         endpoint = self.endpoint
         if self._owned or endpoint is None or endpoint.state != "ESTABLISHED":
             return False
-        self._sync_mss(endpoint)
-        if not rcv_established(endpoint, plain, frame.burst, frame.gso_size, self.net.clock.now):
+        net = self.net
+        if net.mtus_set + net.ipv4.fib.generation != self._steady or net.ipv4.exceptions:
+            self._sync_mss(endpoint)
+        if not rcv_established(endpoint, plain, frame.burst, frame.gso_size, net.clock.now):
             return False
         if endpoint.progress:
             endpoint.progress = False
@@ -320,8 +331,12 @@ class TcpSocket(Sender):
         if endpoint.out or self._rest:
             segments, endpoint.out = endpoint.out, []
             self.output(segments)
-        else:
-            self._follow(endpoint)
+        else:  # what sends nothing moves no other deadlines
+            timers = self._timers
+            if endpoint.xmit_at != timers.transmit:
+                timers.move_transmit(endpoint.xmit_at, False)
+            if endpoint.delack_at != timers.ack:
+                timers.move_ack(endpoint.delack_at, False)
         wake = self.on_readable
         if wake is not None and (plain[4] or endpoint.error):
             wake()
@@ -416,7 +431,7 @@ class TcpSocket(Sender):
         way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr, flow=way)
         if route is not None and not is_uncached(route):
-            self._learned = bool(route.cached)
+            self._learned, self._steady = bool(route.cached), -1
             self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
@@ -432,8 +447,8 @@ class TcpSocket(Sender):
             endpoint.backlog_bytes or endpoint.ack_deferred or self._rest
         ):  # else nothing has changed since the last output
             self.output(endpoint.release(clock.now))
-        mtu, self._deferred = self._deferred, 0
-        if mtu:
+        if self._deferred:
+            mtu, self._deferred = self._deferred, 0
             self.mtu_reduced(mtu)
         if clock.backlog:
             clock.drain()
