@@ -27,6 +27,8 @@ STAMPED_HLEN = HLEN + len(TIMESTAMP_ONLY) + 8
 STAMPS_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
 _stamps = Struct("!II").unpack_from
 _number = int.from_bytes
+_put_word = Struct("!H").pack_into
+AT = ETH_HLEN + IP_HLEN  # where the header begins behind an IP header without options
 _TIMESTAMPS = TIMESTAMP_ONLY + bytes(8)
 _STAMPED_HEADER = Struct("!HHIIHHHHIII")
 _HEADER = Struct("!HHIIHHHH")
@@ -84,30 +86,24 @@ def build_plain(
     trail: list[Any] | None,
     frag: int,
 ) -> Frame:
-    """`build` of a segment without options other than timestamps, as almost all are: its header is written and summed at once."""
+    """`build` of a segment without options other than timestamps, as almost all are: it is summed at once."""
     seq, ack, flags, window, payload, ts = plain
     buf = bytearray(template)
-    total = (
-        src + dst + TCP + sport + dport + seq + ack + window
-    )  # a word of 32 bits is the sum of its halves, modulo 0xFFFF
-    if payload:  # ones_sum, without its call
-        data = _number(payload, "big")
-        total += data << 8 if len(payload) & 1 else data
-    if ts is not None:
+    if ts is None:
+        _HEADER.pack_into(buf, AT, sport, dport, seq, ack, HLEN << 10 | flags, window, 0, 0)
+    else:
         value, echo = ts
         buf += _TIMESTAMPS
-        offset_flags = STAMPED_HLEN << 10 | flags
-        total = (total + STAMPED_HLEN + len(payload) + offset_flags + STAMPS_HEAD + value + echo) % 0xFFFF
-        check = 0xFFFF - total if total else 0
         _STAMPED_HEADER.pack_into(
-            buf, 34, sport, dport, seq, ack, offset_flags, window, check, 0, STAMPS_HEAD, value, echo
+            buf, AT, sport, dport, seq, ack, STAMPED_HLEN << 10 | flags, window, 0, 0, STAMPS_HEAD, value, echo
         )
-    else:
-        offset_flags = HLEN << 10 | flags
-        total = (total + HLEN + len(payload) + offset_flags) % 0xFFFF
-        check = 0xFFFF - total if total else 0
-        _HEADER.pack_into(buf, 34, sport, dport, seq, ack, offset_flags, window, check, 0)
     buf += payload
+    length = len(buf) - AT
+    data = _number(
+        buf[AT:], "big"
+    )  # ones_sum, without its call; a word of 32 bits is the sum of its halves, modulo 0xFFFF
+    total = (src + dst + TCP + length + (data << 8 if length & 1 else data)) % 0xFFFF
+    _put_word(buf, AT + 16, 0xFFFF - total if total else 0)
     frame = stamp(buf, TCP, src, dst, ident, frag, ttl, tos, flow, trail)
     frame.sport, frame.dport, frame.plain = sport, dport, plain
     return frame

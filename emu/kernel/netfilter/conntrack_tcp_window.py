@@ -90,8 +90,11 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
         receiver, sender = tcp.sides
     else:
         sender, receiver = tcp.sides
-    lag = receiver.end - ack & MASK
-    room = sender.maxend - seq & MASK
+    lag, room = receiver.end - ack, sender.maxend - seq
+    if lag < 0:
+        lag &= MASK
+    if room < 0:
+        room &= MASK
     if (
         seq != sender.end
         or lag >= MAX_ACK_WINDOW
@@ -101,7 +104,11 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
         or not sender.maxwin
     ):
         return 0
-    end = seq + size & MASK if size else seq
+    end = seq
+    if size:
+        end += size
+        if end > MASK:
+            end &= MASK
     if index == ACK:
         if (
             tcp.last_seq == seq
@@ -126,12 +133,14 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
         flags |= UNACKNOWLEDGED
         if size > room:
             receiver.maxwin += size - room
-    if not flags & MAXACK_SET or not ack - sender.maxack & HALF:
+    more = ack - sender.maxack
+    if 0 <= more < HALF or not more & HALF or not flags & MAXACK_SET:
         sender.maxack = ack
         flags |= MAXACK_SET
     edge = ack + win
-    if not edge - receiver.maxend & HALF:
-        receiver.maxend = edge & MASK
+    more = edge - receiver.maxend
+    if 0 <= more < HALF or not more & HALF:
+        receiver.maxend = edge if edge <= MASK else edge & MASK
     sender.flags = flags
     if not lag and others & UNACKNOWLEDGED:
         receiver.flags = others = others & ~UNACKNOWLEDGED

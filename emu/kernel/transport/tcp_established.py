@@ -35,10 +35,12 @@ def rcv_established(tp: TcpSock, plain: Plain, burst: bool, gso_size: int, now_n
     """
     seq, acked, flags, window, payload, ts = plain
     rcv_nxt, snd_una = tp.rcv_nxt, tp.snd_una
-    newly = acked - snd_una & MASK
+    newly = acked - snd_una
+    if newly < 0:
+        newly &= MASK
     if (
         flags & _QUIET != ACK
-        or seq != rcv_nxt & MASK
+        or (seq != rcv_nxt and seq != rcv_nxt & MASK)
         or newly > tp.snd_nxt - snd_una
         or tp.write_queue
         or tp.ofo
@@ -53,7 +55,10 @@ def rcv_established(tp: TcpSock, plain: Plain, burst: bool, gso_size: int, now_n
     ):
         return False
     if tp.ts_ok:
-        if ts is None or not tp.ts_recent_stamp or ts[0] - tp.ts_recent & MASK >= OLDER:
+        if ts is None or not tp.ts_recent_stamp:
+            return False
+        age = ts[0] - tp.ts_recent
+        if not 0 <= age < OLDER and age & MASK >= OLDER:
             return False
     else:
         ts = None

@@ -147,8 +147,12 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
         if tp.srtt_ns:
             most = min(most, max(tp.srtt_ns, DELACK_MIN_NS))
         ato = min(ato, most)
+    # each segment with data passes here: comparisons, where min and max would be calls
+    if ato > DELACK_MAX_NS:
+        ato = DELACK_MAX_NS
     # no timer fires before the next tick: an application that closes at once answers a FIN without an ACK of its own
-    ato = max(min(ato, DELACK_MAX_NS), TICK_NS)
+    if ato < TICK_NS:
+        ato = TICK_NS
     due = now_ns + ato
     if tp.delack_at is not None:
         if tp.delack_at <= now_ns + (ato >> 2):

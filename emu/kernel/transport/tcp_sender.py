@@ -123,10 +123,10 @@ class Sender:
         length = len(plain[4]) + (flags & 1) + (flags >> 1 & 1)  # segment.length
         if length:
             end, sent_to = seq + length & MASK, self._sent_to
-            if sent_to is not None and sent_to - end & MASK < HALF:
-                born = AGAIN
-            else:
+            if sent_to is None or -HALF <= sent_to - end < 0 or sent_to - end & MASK >= HALF:
                 self._sent_to = end
+            else:
+                born = AGAIN
         if segment is None:
             failed = self._out.transmit_plain(plain, self, ident, born)
         else:
