@@ -30,7 +30,7 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
     else:
         srtt_ns, mdev_ns = tp.srtt_ns, tp.mdev_ns
         error = rtt_ns - srtt_ns
-        srtt_ns += error // 8
+        srtt_ns += error >> 3
         tp.srtt_ns = srtt_ns
         if srtt_ns < 1000:
             tp.srtt_ns = 1000
@@ -38,7 +38,7 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
         deviation = (error if error > 0 else -error) - mdev_ns
         if error < 0 and deviation > 0:
             deviation //= 8  # a falling round-trip time should not raise the timeout
-        tp.mdev_ns = mdev_ns = mdev_ns + deviation // 4
+        tp.mdev_ns = mdev_ns = mdev_ns + (deviation >> 2)
         most = tp.mdev_max_ns
         if 4 * mdev_ns > most:
             tp.mdev_max_ns = most = 4 * mdev_ns

@@ -131,8 +131,10 @@ class Sender:
             failed = self._out.transmit_plain(plain, self, ident, born)
         else:
             assert self.remote is not None
+            dst, dport = self.remote
+            sent_ident = 0 if stateless else ident
             failed = self._out.transmit(
-                plain, segment, self.addr, self.port, *self.remote, 0 if stateless else ident, self.flow, born, self
+                plain, segment, self.addr, self.port, dst, dport, sent_ident, self.flow, born, self
             )
         if failed:
             endpoint = self.endpoint
