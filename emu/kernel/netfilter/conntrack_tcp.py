@@ -143,8 +143,8 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     known = frame.plain
     if known is not None:
         seq, ack, flags, win, payload, stamps = known
-        size = len(payload)
-        header, plain = HLEN if stamps is None else STAMPED_HLEN, True
+        size, plain = len(payload), True
+        header = STAMPED_HLEN if stamps else HLEN
     else:
         buf, l4 = frame.buf, frame.l4
         stop = ETH_HLEN + frame.tot_len

@@ -51,6 +51,14 @@ def _asks_ecn(syn: Frame) -> bool:
     return wire.flags_of(syn) & (ECE | CWR) == ECE | CWR and not syn.tos & ~DSCP_MASK
 
 
+def _segment_of(frame: Frame, plain: Plain | None) -> Segment:
+    """The segment in a packet, with what an answer copies of that."""
+    segment = segment_of(frame, plain)
+    if frame.options is not None or frame.tos & DSCP_MASK:
+        segment.cause = frame
+    return segment
+
+
 class Tcp:
     """TCP of one address family in one namespace: connections by (local, port, remote, port), listeners by port."""
 
@@ -185,17 +193,13 @@ class Tcp:
         return ip_output.local_out(net, frame)
 
     def transmit_plain(self, plain: Plain, sock: Sender, ident: int, born: Born) -> str:
-        """`transmit` of a connection's segment that is no more than `plain`: by the route of the socket's last packet, if that still holds."""
+        """`transmit` of a connection's segment that is no more than `plain`: by the route of the socket's last packet, if that still
+        holds. A socket with IP options has none."""
         net, route = self.net, sock.dst
         assert sock.remote is not None
         dst, dport = sock.remote
         family = net.ipv4
-        if (
-            route is None
-            or sock.dst_cookie != family.fib.generation
-            or sock.ip_options is not None
-            or family.exceptions
-        ):
+        if route is None or sock.dst_cookie != family.fib.generation or family.exceptions:
             return self.transmit(plain, of_plain(plain), sock.addr, sock.port, dst, dport, ident, sock.flow, born, sock)
         frag = IP_DF if sock.dont_fragment and not route.mtu_locked else 0
         frame = wire.build_plain(
@@ -225,19 +229,16 @@ class Tcp:
             return
         kind = "" if frame.indev is None else frame.indev.kind
         plain = frame.plain or plain_of(frame)
-        marked = frame.options is not None or frame.tos & DSCP_MASK != 0
-        if plain is not None and not marked and not plain[2] & SYN and kind not in ("loopback", "vrf"):
+        if plain is not None and not plain[2] & SYN and kind not in ("loopback", "vrf"):
             socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
             if socket is not None:
                 net.delivered += 1  # `_deliver`, without its call
                 for watch in net.delivery_listeners:
                     watch(frame, self.fact)
                 if not socket.expected(plain, frame):
-                    socket.take(segment_of(frame, plain))
+                    socket.take(_segment_of(frame, plain))
                 return
-        segment = segment_of(frame, plain)
-        if marked:
-            segment.cause = frame
+        segment = _segment_of(frame, plain)
         if kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         elif kind == "vrf":  # inet_bound_dev_eq: sockets are bound to no device

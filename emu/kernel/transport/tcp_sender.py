@@ -111,38 +111,47 @@ class Sender:
                 self.net.clock.drain()
 
     def _emit_segment(self, segment: Segment, count: int = 1) -> bool:
-        return self._emit(plain_part(segment), segment, count)
-
-    def _emit(self, plain: Plain, segment: Segment | None, count: int = 1) -> bool:
-        """Send a segment; `segment`: with what else there is to it. False: it is new, and did not leave the host, so that it waits
-        as if it had not been sent yet (tcp_write_xmit, which then sends no more)."""
-        seq, flags, ident, born = plain[0], plain[2], self.ident, SENT
-        stateless = segment is not None and segment.stateless
-        if not stateless:
+        """Send a segment. False: it is new, and did not leave the host, so that it waits as if it had not been sent yet
+        (tcp_write_xmit, which then sends no more)."""
+        assert self.remote is not None
+        dst, dport = self.remote
+        ident, born, length = 0, SENT, segment.length
+        if not segment.stateless:
+            ident = self.ident
             self.ident = ident + count & 0xFFFF
-        length = len(plain[4]) + (flags & 1) + (flags >> 1 & 1)  # segment.length
         if length:
-            end, sent_to = seq + length & MASK, self._sent_to
-            if sent_to is None or -HALF <= sent_to - end < 0 or sent_to - end & MASK >= HALF:
-                self._sent_to = end
-            else:
+            end = segment.seq + length & MASK
+            if self._sent_to is not None and self._sent_to - end & MASK < HALF:
                 born = AGAIN
-        if segment is None:
-            failed = self._out.transmit_plain(plain, self, ident, born)
-        else:
-            assert self.remote is not None
-            dst, dport = self.remote
-            sent_ident = 0 if stateless else ident
-            failed = self._out.transmit(
-                plain, segment, self.addr, self.port, dst, dport, sent_ident, self.flow, born, self
-            )
+            else:
+                self._sent_to = end
+        failed = self._out.transmit(
+            plain_part(segment), segment, self.addr, self.port, dst, dport, ident, self.flow, born, self
+        )
         if failed:
-            endpoint = self.endpoint
-            assert endpoint is not None
-            if failed == NO_ROUTE and not stateless:
+            if failed == NO_ROUTE and not segment.stateless:
                 self.ident = ident
-            if born is SENT and length and endpoint.state not in UNOPENED:
-                self._sent_to = seq
-                endpoint.give_back(seq, self.net.clock.now)
-                return False
+            if born is SENT and length:
+                return self._failed(segment.seq)
         return True
+
+    def _emit(self, plain: Plain) -> None:
+        """Send a segment with new bytes of a connection that stands."""
+        ident = self.ident
+        self.ident = ident + 1 & 0xFFFF
+        self._sent_to = plain[0] + len(plain[4]) & MASK
+        failed = self._out.transmit_plain(plain, self, ident, SENT)
+        if failed:
+            if failed == NO_ROUTE:
+                self.ident = ident
+            self._failed(plain[0])
+
+    def _failed(self, seq: int) -> bool:
+        """What begins at `seq` did not leave for the first time. Gives whether it counts as sent."""
+        endpoint = self.endpoint
+        assert endpoint is not None
+        if endpoint.state in UNOPENED:
+            return True
+        self._sent_to = seq
+        endpoint.give_back(seq, self.net.clock.now)
+        return False

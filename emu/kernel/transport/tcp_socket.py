@@ -177,7 +177,7 @@ class TcpSocket(Sender):
         if plain is None:
             return False
         self._owned = True
-        self._emit(plain, None)
+        self._emit(plain)
         if clock.backlog:
             clock.drain()
         timers = self._timers
@@ -188,7 +188,10 @@ class TcpSocket(Sender):
                 timers.move_transmit(endpoint.xmit_at, False)
             if endpoint.delack_at != timers.ack:
                 timers.move_ack(endpoint.delack_at, False)
-        self._release()
+        if self._backlog or self._deferred or clock.backlog or endpoint.backlog_bytes or endpoint.ack_deferred:
+            self._release()
+        else:
+            self._owned = False
         return True
 
     def _write(self, endpoint: TcpEndpoint) -> None:
