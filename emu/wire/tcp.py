@@ -22,10 +22,10 @@ SYN_HLEN = 40
 _MSS_HEAD, _SACK_AND_TIMESTAMP, _SCALE_HEAD = b"\x02\x04", b"\x04\x02\x08\x0a", b"\x01\x03\x03"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
-# a header with timestamps only: its length, the constant word of its options, and both stamps
+# a header with timestamps only: its length, the constant word of its options, and at `l4` what `head` gives, that word, both stamps
 STAMPED_HLEN = HLEN + len(TIMESTAMP_ONLY) + 8
 STAMPS_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
-_stamps = Struct("!II").unpack_from
+_stamped = Struct(">4xIIBBH4xIII").unpack_from
 _number = int.from_bytes
 _put_word = Struct("!H").pack_into
 AT = ETH_HLEN + IP_HLEN  # where the header begins behind an IP header without options
@@ -114,17 +114,16 @@ def plain_of(frame: Frame) -> Plain | None:
     if frame.plain is not None:
         return frame.plain
     buf, l4, end = frame.buf, frame.l4, ETH_HLEN + frame.tot_len
+    start = l4 + STAMPED_HLEN
+    if start <= end <= len(buf):
+        seq, ack, offset, flags, window, word, value, echo = _stamped(buf, l4)
+        if word == STAMPS_HEAD and offset >> 4 << 2 == STAMPED_HLEN:
+            return seq, ack, flags, window, b"" + buf[start:end], (value, echo)
     start = l4 + HLEN
     if start > end or end > len(buf):
         return None
     seq, ack, offset, flags, window = head(buf, l4)
-    ts: tuple[int, int] | None = None
-    if offset >> 4 << 2 != HLEN:
-        start = l4 + STAMPED_HLEN
-        if offset >> 4 << 2 != STAMPED_HLEN or start > end or not buf.startswith(TIMESTAMP_ONLY, l4 + HLEN):
-            return None
-        ts = _stamps(buf, start - 8)
-    return seq, ack, flags, window, b"" + buf[start:end] if start < end else b"", ts
+    return (seq, ack, flags, window, b"" + buf[start:end], None) if offset >> 4 << 2 == HLEN else None
 
 
 def checksum_ok(frame: Frame) -> bool:
