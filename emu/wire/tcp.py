@@ -99,9 +99,8 @@ def build_plain(
         )
     buf += payload
     length = len(buf) - AT
-    data = _number(
-        buf[AT:], "big"
-    )  # ones_sum, without its call; a word of 32 bits is the sum of its halves, modulo 0xFFFF
+    # ones_sum, without its call; a word of 32 bits is the sum of its halves, modulo 0xFFFF
+    data = _number(buf[AT:], "big")
     total = (src + dst + TCP + length + (data << 8 if length & 1 else data)) % 0xFFFF
     _put_word(buf, AT + 16, 0xFFFF - total if total else 0)
     frame = stamp(buf, TCP, src, dst, ident, frag, ttl, tos, flow, trail)

@@ -191,6 +191,7 @@ def plain_part(segment: Segment) -> Plain:
 
 
 def of_plain(plain: Plain) -> Segment:
+    """The segment that is no more than that."""
     seq, ack, flags, window, payload, ts = plain
     return Segment(seq, ack, flags & 0x1F, window, payload, None, None, False, ts)
 
