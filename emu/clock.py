@@ -284,7 +284,10 @@ class Clock:
         elif timer.due_ns == fires_ns and timer.rank == rank:
             return timer
         order = self._order = self._order + 1
-        timer.call, timer.due_ns, timer.rank, timer.order = call, fires_ns, rank, order
+        timer.call = call
+        timer.due_ns = fires_ns
+        timer.rank = rank
+        timer.order = order
         if timer.queued_ns > fires_ns:
             timer.queued_ns, timer.queued = fires_ns, order
             heapq.heappush(self._timers, (fires_ns, order, timer))

@@ -83,7 +83,7 @@ TABLE: tuple[Sysctl, ...] = (
             "kernel/net/route",
             "kernel/transport/ping",
             "kernel/transport/tcp_ipv4",
-            "kernel/transport/tcp_socket",
+            "kernel/transport/tcp_sender",
             "kernel/transport/udp",
         ),
         0,

@@ -21,6 +21,8 @@ IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING, LOOPBACK = range(6)
+# a TCP segment without options other than timestamps: sequence number, acknowledgement, flags, window, payload, timestamps (None: without)
+Plain = tuple[int, int, int, int, bytes, tuple[int, int] | None]
 
 
 class Frame:
@@ -48,13 +50,14 @@ class Frame:
         `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
         `confirms` (dst_pending_confirm): the sender's packets are acknowledged, which confirms the neighbours on the way.
     `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut). `vlan`: the tag that a bridge with VLAN
-    filtering keeps beside the frame (None: no such bridge has it).
+    filtering keeps beside the frame (None: no such bridge has it). `plain`: what a TCP segment was built of, as long as nothing behind
+    its ports was rewritten (None: read the bytes).
     """
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "caused_by", "confirms", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "packet", "partial", "physin",
-        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid", "vlan",
+        "physout", "pkt_type", "plain", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid", "vlan",
     )  # fmt: skip
 
     def __init__(self, buf: bytearray, flow: int = 0, trail: list[Any] | None = None) -> None:
@@ -80,6 +83,7 @@ class Frame:
         self.cause: Any = None
         self.options: Any = None
         self.vlan: int | None = None
+        self.plain: Plain | None = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
@@ -96,7 +100,7 @@ class Frame:
             self.ethertype = buf[12] << 8 | buf[13]
         else:
             self.dmac, self.smac, self.ethertype = ZERO_MAC, ZERO_MAC, 0
-        self.proto, self.l4, self.frag = -1, 0, 0
+        self.proto, self.l4, self.frag, self.plain = -1, 0, 0, None
         self.family = self.tot_len = self.ttl = 0
         self.src = self.dst = self.sport = self.dport = 0
         # the version is the receiver's to check (ip_rcv_core): what a host sends itself is tracked and routed with any
@@ -152,6 +156,7 @@ class Frame:
         new.physin = self.physin
         new.physout = self.physout
         new.pkt_type = self.pkt_type
+        new.plain = self.plain
         new.proto = self.proto
         new.route = self.route
         new.smac = self.smac

@@ -17,12 +17,13 @@ def segments(frame: Frame) -> list[Frame]:
     if not size:
         complete_checksum(frame)
         return [frame]
-    data = l4 + (frame.buf[l4 + 12] >> 4) * 4
+    data, plain = l4 + (frame.buf[l4 + 12] >> 4) * 4, frame.plain
     head, payload = frame.buf[:data], bytes(frame.buf[data:])
     seq, ident = int.from_bytes(head[l4 + 4 : l4 + 8], "big"), frame.ip_id
     made: list[Frame] = []
     for number, start in enumerate(range(0, len(payload), size)):
-        buf = head + payload[start : start + size]
+        part = payload[start : start + size]
+        buf = head + part
         length, each = len(buf) - 14, (ident + number) & 0xFFFF
         buf[16:20] = length.to_bytes(2, "big") + each.to_bytes(2, "big")
         buf[24:26] = header_checksum(
@@ -34,6 +35,8 @@ def segments(frame: Frame) -> list[Frame]:
         piece = frame.clone()  # each segment has the trail of the whole
         replace(piece, buf)
         piece.gso_size, piece.burst = 0, True
+        if plain is not None:
+            piece.plain = seq + start & 0xFFFFFFFF, plain[1], buf[l4 + 13], plain[3], part, plain[5]
         complete_checksum(piece)
         made.append(piece)
     return made

@@ -187,6 +187,7 @@ def tag(frame: Frame, tci: int) -> None:
 def trim(frame: Frame, end: int) -> None:
     """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
     del frame.buf[end:]
+    frame.plain = None
 
 
 def set_options(frame: Frame, options: bytes, destination: int, *, summed: bool = False) -> None:
@@ -274,7 +275,7 @@ def insert_mss(frame: Frame, mss: int) -> None:
 
 def strip_options(frame: Frame, kinds: frozenset[int]) -> None:
     """Write NOPs over the TCP options of these kinds, up to the first that is longer than the header."""
-    buf, l4 = frame.buf, frame.l4
+    buf, l4, frame.plain = frame.buf, frame.l4, None
     at, stop = l4 + HLEN, l4 + (buf[l4 + 12] >> 4) * 4
     check = buf[l4 + 16] << 8 | buf[l4 + 17]
     while at < stop - 1:
@@ -293,7 +294,7 @@ def strip_options(frame: Frame, kinds: frozenset[int]) -> None:
 
 def clear_tcp_flags(frame: Frame, flags: int) -> None:
     """Clear bits of the TCP header's flags."""
-    buf, at = frame.buf, frame.l4 + 13
+    buf, at, frame.plain = frame.buf, frame.l4 + 13, None
     old, check = buf[at], buf[at + 3] << 8 | buf[at + 4]
     buf[at] = old & ~flags & 0xFF
     if not frame.partial:

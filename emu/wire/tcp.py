@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import ETH_HLEN, IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame, Plain
 from emu.wire.ipv4 import stamp
 
 # the header's flags (RFC 9293 section 3.1, RFC 3168)
@@ -26,6 +26,9 @@ head = Struct(">4xIIBBH").unpack_from
 STAMPED_HLEN = HLEN + len(TIMESTAMP_ONLY) + 8
 STAMPS_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
 _stamped = Struct(">4xIIBBH4xIII").unpack_from
+_number = int.from_bytes
+_put_word = Struct("!H").pack_into
+AT = ETH_HLEN + IP_HLEN  # where the header begins behind an IP header without options
 _TIMESTAMPS = TIMESTAMP_ONLY + bytes(8)
 _STAMPED_HEADER = Struct("!HHIIHHHHIII")
 _HEADER = Struct("!HHIIHHHH")
@@ -69,18 +72,13 @@ def build(
     return frame
 
 
-def build_stamped(
+def build_plain(
     template: bytes,
     src: int,
     dst: int,
     sport: int,
     dport: int,
-    seq: int,
-    ack: int,
-    flags: int,
-    window: int,
-    ts: tuple[int, int],
-    payload: bytes,
+    plain: Plain,
     ident: int,
     ttl: int,
     tos: int,
@@ -88,38 +86,43 @@ def build_stamped(
     trail: list[Any] | None,
     frag: int,
 ) -> Frame:
-    """`build` of a segment whose only option are timestamps, as almost all are: its header is written and summed at once."""
+    """`build` of a segment without options other than timestamps, as almost all are: it is summed at once."""
+    seq, ack, flags, window, payload, ts = plain
     buf = bytearray(template)
-    buf += _TIMESTAMPS
-    value, echo = ts
-    length = STAMPED_HLEN + len(payload)
-    offset_flags = STAMPED_HLEN << 10 | flags
-    total = (  # a word of 32 bits is the sum of its halves, modulo 0xFFFF
-        src + dst + TCP + length + sport + dport + seq + ack + offset_flags + window + STAMPS_HEAD + value + echo
-    )  # fmt: skip
-    if payload:
-        buf += payload
-        total += ones_sum(payload)
-    total %= 0xFFFF
-    _STAMPED_HEADER.pack_into(
-        buf, 34, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0, STAMPS_HEAD, value, echo
-    )  # fmt: skip
+    if ts is None:
+        _HEADER.pack_into(buf, AT, sport, dport, seq, ack, HLEN << 10 | flags, window, 0, 0)
+    else:
+        value, echo = ts
+        buf += _TIMESTAMPS
+        _STAMPED_HEADER.pack_into(
+            buf, AT, sport, dport, seq, ack, STAMPED_HLEN << 10 | flags, window, 0, 0, STAMPS_HEAD, value, echo
+        )
+    buf += payload
+    length = len(buf) - AT
+    # ones_sum, without its call; a word of 32 bits is the sum of its halves, modulo 0xFFFF
+    data = _number(buf[AT:], "big")
+    total = (src + dst + TCP + length + (data << 8 if length & 1 else data)) % 0xFFFF
+    _put_word(buf, AT + 16, 0xFFFF - total if total else 0)
     frame = stamp(buf, TCP, src, dst, ident, frag, ttl, tos, flow, trail)
-    frame.sport, frame.dport = sport, dport
+    frame.sport, frame.dport, frame.plain = sport, dport, plain
     return frame
 
 
-def stamped(frame: Frame) -> tuple[int, int, int, int, bytes, tuple[int, int]] | None:
-    """Sequence number, acknowledgement, flags, window, payload and timestamps of a segment that has no option but these; None: it
-    has others."""
+def plain_of(frame: Frame) -> Plain | None:
+    """The segment in a packet, if it has no option or timestamps alone; None: it has others, or is not whole."""
+    if frame.plain is not None:
+        return frame.plain
     buf, l4, end = frame.buf, frame.l4, ETH_HLEN + frame.tot_len
     start = l4 + STAMPED_HLEN
+    if start <= end <= len(buf):
+        seq, ack, offset, flags, window, word, value, echo = _stamped(buf, l4)
+        if word == STAMPS_HEAD and offset >> 4 << 2 == STAMPED_HLEN:
+            return seq, ack, flags, window, b"" + buf[start:end], (value, echo)
+    start = l4 + HLEN
     if start > end or end > len(buf):
         return None
-    seq, ack, offset, flags, window, word, value, echo = _stamped(buf, l4)
-    if word != STAMPS_HEAD or offset >> 4 << 2 != STAMPED_HLEN:
-        return None
-    return seq, ack, flags, window, b"" + buf[start:end] if start < end else b"", (value, echo)
+    seq, ack, offset, flags, window = head(buf, l4)
+    return (seq, ack, flags, window, b"" + buf[start:end], None) if offset >> 4 << 2 == HLEN else None
 
 
 def checksum_ok(frame: Frame) -> bool:

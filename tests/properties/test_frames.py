@@ -3,6 +3,7 @@ template is what Scapy builds. Scapy, which shares no code with `wire`, is the j
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -20,7 +21,10 @@ from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.checksum import adjust, checksum, ones_sum
 from emu.wire.frame import Frame
 from emu.wire.rewrite import (
+    clear_tcp_flags,
     decrease_ttl,
+    insert_mss,
+    insert_options,
     replace,
     set_destination,
     set_dmac,
@@ -30,6 +34,8 @@ from emu.wire.rewrite import (
     set_source,
     set_tos,
     set_ttl,
+    strip_options,
+    trim,
 )
 
 WORD, LONG, BYTE = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, 255)
@@ -77,6 +83,8 @@ class Rewrites(RuleBasedStateMachine):
     @initialize(data=frames())
     def born(self, data: bytes) -> None:
         self.frame = Frame.parse(data)
+        if self.frame.proto == wire.TCP and not self.frame.frag:
+            self.frame.plain = tcp.plain_of(self.frame)  # as a host does that built it
 
     def keeps_ports(self) -> bool:
         """Protocols without ports, and ICMP errors without an id, keep what they have."""
@@ -135,6 +143,7 @@ class Rewrites(RuleBasedStateMachine):
         if hasattr(self, "frame"):
             again = Frame.parse(self.frame.buf)
             assert {name: getattr(self.frame, name) for name in CACHED} == {n: getattr(again, n) for n in CACHED}
+            assert self.frame.plain is None or self.frame.plain == tcp.plain_of(again)
 
     @invariant()
     def checksums_are_what_scapy_computes(self) -> None:
@@ -161,6 +170,14 @@ def test_incremental_is_the_whole_checksum(data: bytes, draw: st.DataObject) -> 
         assert ones_sum(after + mended.to_bytes(2, "big")) == 0
 
 
+CHANGES: tuple[Callable[[Frame], None], ...] = (
+    lambda frame: clear_tcp_flags(frame, tcp.PSH | tcp.ECE),
+    lambda frame: strip_options(frame, frozenset({8})),
+    lambda frame: trim(frame, len(frame.buf)),
+    lambda frame: insert_options(frame, bytes(4)),
+    lambda frame: insert_mss(frame, 1000),
+    lambda frame: set_source(frame, 1, 2),
+)
 NUMBERS: dict[str, st.SearchStrategy[Any]] = {"ident": WORD, "ttl": BYTE, "tos": BYTE}
 REST: dict[str, Any] = {"flow": 0, "trail": None}
 
@@ -208,6 +225,36 @@ def test_stamped_tcp(
     packet = head(src, dst, **n, flags="DF") / upper / Raw(options + data)
     same(made, packet)
     assert tcp.checksum_ok(made)
+
+
+@given(
+    ANY_ADDRESS, ANY_ADDRESS, WORD, WORD, DATA, st.fixed_dictionaries(NUMBERS), st.tuples(LONG, LONG, BYTE, WORD),
+    st.none() | st.tuples(LONG, LONG), st.sampled_from(CHANGES),
+)  # fmt: skip
+@examples(150)
+def test_a_plain_segment_is_the_one_with_its_options(
+    src: int,
+    dst: int,
+    sport: int,
+    dport: int,
+    data: bytes,
+    n: dict[str, Any],
+    t: tuple[int, int, int, int],
+    ts: tuple[int, int] | None,
+    change: Callable[[Frame], None],
+) -> None:
+    seq, ack, flags, window = t
+    options = b"" if ts is None else tcp.TIMESTAMP_ONLY + ts[0].to_bytes(4, "big") + ts[1].to_bytes(4, "big")
+    plain = (seq, ack, flags, window, data, ts)
+    made = tcp.build_plain(templates.TCP, src, dst, sport, dport, plain, **n, flow=0, trail=None, frag=wire.IP_DF)
+    whole = tcp.build(
+        templates.TCP, src, dst, sport, dport, seq=seq, ack=ack, flags=flags, window=window, options=options, payload=data,
+        **n, **REST,
+    )  # fmt: skip
+    assert bytes(made.buf) == bytes(whole.buf)
+    assert made.plain == plain == tcp.plain_of(whole)
+    change(made)
+    assert made.plain in (None, tcp.plain_of(Frame.parse(made.buf)))
 
 
 @given(

@@ -173,6 +173,11 @@ def without_push(real: Any, *arguments: Any, **named: Any) -> Any:
     return replace(segment, flags=segment.flags & ~PSH)
 
 
+def plain_without_push(real: Any, *arguments: Any) -> Any:
+    plain = real(*arguments)
+    return None if plain is None else (*plain[:2], plain[2] & ~PSH, *plain[3:])
+
+
 def other_endpoint(real: Any, match: Any, frame: Any, state: Any) -> bool:
     return not real(match, frame, state)
 
@@ -232,8 +237,8 @@ def unmended(real: Any, frame: Any, addr: int, port: int) -> None:
 
 
 def unpushed(patch: pytest.MonkeyPatch) -> None:
-    for module in (tcp_output, tcp_push_one):
-        around(f"{module.__name__}.Segment", Segment, without_push)(patch)
+    around("emu.kernel.transport.tcp_output.Segment", Segment, without_push)(patch)
+    around("emu.kernel.transport.tcp.push_one", tcp_push_one.push_one, plain_without_push)(patch)
 
 
 def late_ack(patch: pytest.MonkeyPatch) -> None:

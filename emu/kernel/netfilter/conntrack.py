@@ -44,7 +44,7 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_sctp import sctp_packet
-from emu.kernel.netfilter.conntrack_tcp import set_closing, tcp_packet
+from emu.kernel.netfilter.conntrack_tcp import set_closing, tcp_packet, timeouts_of
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT, UNCOUNTED
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
@@ -143,7 +143,7 @@ class Conntrack:
         def get(variable: str) -> int:
             return self._sysctl.number(f"net.netfilter.nf_conntrack_{variable}")
 
-        self.tcp_timeouts = tuple(get(f"tcp_timeout_{state}") * SECOND for state in _TCP_TIMEOUTS)
+        self.tcp_timeouts = timeouts_of([get(f"tcp_timeout_{state}") * SECOND for state in _TCP_TIMEOUTS])
         self.sctp_timeouts = tuple(get(f"sctp_timeout_{state}") * SECOND for state in _SCTP_TIMEOUTS)
         self.tcp_loose, self.tcp_be_liberal = get("tcp_loose"), get("tcp_be_liberal")
         self.tcp_max_retrans, self.tcp_ignore_invalid_rst = get("tcp_max_retrans"), get("tcp_ignore_invalid_rst")

@@ -57,7 +57,7 @@ from emu.trail import DESTROYED, Recorder, Tracked
 from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.tcp import ACK as TH_ACK
 from emu.wire.tcp import FIN as TH_FIN
-from emu.wire.tcp import HLEN, TIMESTAMP_ONLY, head
+from emu.wire.tcp import HLEN, STAMPED_HLEN, TIMESTAMP_ONLY, head
 from emu.wire.tcp import PSH as TH_PSH
 from emu.wire.tcp import RST as TH_RST
 from emu.wire.tcp import SYN as TH_SYN
@@ -95,7 +95,8 @@ _VALID = {
 # by the header's byte of flags: which packet, and how many sequence numbers SYN and FIN take
 _INDEX = tuple(_VALID.get(flags & 63 & ~TH_PSH, -1) for flags in range(256))
 _COUNTED = tuple(bool(flags & TH_SYN) + bool(flags & TH_FIN) for flags in range(256))
-_SURE, _QUIET, _STAMPED, _BARE = CONFIRMED | ASSURED, 0xFF & ~TH_PSH, 32 << 2, 20 << 2  # the last two: data offsets
+_SURE, _QUIET = CONFIRMED | ASSURED, 0xFF & ~TH_PSH
+UNANSWERED = UNACK + 1  # the last of `timeouts_of`
 _LENGTH = tuple(offset >> 4 << 2 for offset in range(256))  # of the header, by the byte of its data offset
 
 
@@ -120,6 +121,11 @@ Step = tuple[int, int, int]
 CHECK, SKIP = 5, 6  # beside the verdicts
 
 
+def timeouts_of(timeouts: list[int]) -> tuple[int, ...]:
+    """The timeouts of the states, RETRANS and UNACK, with that of a standing connection where something is not acknowledged."""
+    return (*timeouts, min(timeouts[ES], timeouts[UNACK]))
+
+
 def set_closing(conn: Conn, tracker: Tracker) -> None:
     """nf_conntrack_tcp_set_closing: the host itself refuses a segment of a connection with a RST."""
     tcp = conn.tcp
@@ -134,37 +140,38 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
 ) -> int:
     """Judge a segment and move the connection: ACCEPT, UNCOUNTED (accepted past nf_ct_refresh_acct), INVALID or REPEAT
     (the entry is removed: look up again)."""
-    buf, l4 = frame.buf, frame.l4
-    stop = ETH_HLEN + frame.tot_len
-    if stop < l4 + HLEN or len(buf) < stop:
-        return INVALID
-    seq, ack, offset, flags, win = head(buf, l4)
+    known = frame.plain
+    if known is not None:
+        seq, ack, flags, win, payload, stamps = known
+        size, plain = len(payload), True
+        header = STAMPED_HLEN if stamps else HLEN
+    else:
+        buf, l4 = frame.buf, frame.l4
+        stop = ETH_HLEN + frame.tot_len
+        if stop < l4 + HLEN or len(buf) < stop:
+            return INVALID
+        seq, ack, offset, flags, win = head(buf, l4)
+        header = _LENGTH[offset]
+        size = stop - l4 - header
+        if header < HLEN or size < 0:
+            return INVALID
+        plain = header == HLEN or (header == STAMPED_HLEN and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN))
     tcp, status = conn.tcp, conn.status
-    if tcp is not None and tcp.state == ES and flags & _QUIET == TH_ACK and status & _SURE == _SURE:
+    if plain and flags & _QUIET == TH_ACK and tcp is not None and tcp.state == ES and status & _SURE == _SURE:
         # the next ACK of an established connection, which stays so
-        header = 32 if offset == _STAMPED and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN) else 20
-        length = stop - l4 - header
-        if (
-            (header == 32 or offset == _BARE)
-            and length >= 0
-            and next_in_order(tcp, direction, ACK, seq, ack, seq + length & MASK, win)
-        ):
+        learnt = next_in_order(tcp, direction, ACK, seq, ack, size, win)
+        if learnt:
             tcp.last_index = ACK
-            timeouts = tracker.tcp_timeouts
-            timeout_ns = timeouts[ES]
-            if timeout_ns > timeouts[UNACK]:
-                one, two = tcp.sides
-                if (one.flags | two.flags) & UNACKNOWLEDGED:
-                    timeout_ns = timeouts[UNACK]
+            timeout_ns = tracker.tcp_timeouts[UNANSWERED if learnt & UNACKNOWLEDGED else ES]
             now = tracker.clock.now
             conn.expires_ns = now - now % TICK_NS + timeout_ns
             return ACCEPT
-    header, index = _LENGTH[offset], _INDEX[flags]
-    length = stop - l4 - header
-    if header < 20 or length < 0 or index < 0:
+    index = _INDEX[flags]
+    if index < 0:
         return INVALID
-    end = seq + length + _COUNTED[flags] & MASK
-    plain = (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)) or header == 20
+    buf, l4 = frame.buf, frame.l4
+    size += _COUNTED[flags]
+    end = seq + size & MASK
     if not status & CONFIRMED:
         tcp = None
     th: TcpHeader | None = None
@@ -191,7 +198,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
         action, new, old = _special(conn, tcp, direction, new, th, tracker)
     if action == CHECK:
-        if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, end, win)):
+        if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, size, win)):
             if th is None:
                 th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
             action = in_window(tcp, direction, th, tracker.tcp_be_liberal)

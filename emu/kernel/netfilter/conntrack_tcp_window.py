@@ -80,16 +80,21 @@ class TcpState:
         return NAMES[self.state]
 
 
-def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int, end: int, win: int) -> bool:
-    """What `in_window` does to an ACK or FIN that begins where its side ended, repeats nothing and has no SACK; False: not
-    such a one.
+def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int, size: int, win: int) -> int:
+    """What `in_window` does to an ACK or FIN that begins where its side ended, repeats nothing and has no SACK: the flags of
+    both sides after it, which are never 0. `size` counts a FIN. 0: not such a one.
 
     Holds for almost every segment behind the handshake and costs half.
     """
-    one, two = tcp.sides
-    sender, receiver = (two, one) if direction else (one, two)
-    lag = receiver.end - ack & MASK
-    room = sender.maxend - seq & MASK
+    if direction:
+        receiver, sender = tcp.sides
+    else:
+        sender, receiver = tcp.sides
+    lag, room = receiver.end - ack, sender.maxend - seq
+    if lag < 0:
+        lag &= MASK
+    if room < 0:
+        room &= MASK
     if (
         seq != sender.end
         or lag >= MAX_ACK_WINDOW
@@ -98,7 +103,12 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
         or not receiver.maxwin
         or not sender.maxwin
     ):
-        return False
+        return 0
+    end = seq
+    if size:
+        end += size
+        if end > MASK:
+            end &= MASK
     if index == ACK:
         if (
             tcp.last_seq == seq
@@ -107,7 +117,7 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
             and tcp.last_win == win
             and tcp.last_dir == direction
         ):
-            return False
+            return 0
         tcp.last_dir = direction
         tcp.last_seq = seq
         tcp.last_ack = ack
@@ -117,21 +127,24 @@ def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int,
     win <<= sender.scale
     if sender.maxwin < win:
         sender.maxwin = win
-    size = end - seq & MASK
+    flags, others = sender.flags, receiver.flags
     if size:
         sender.end = end
-        sender.flags |= UNACKNOWLEDGED
+        flags |= UNACKNOWLEDGED
         if size > room:
             receiver.maxwin += size - room
-    if not sender.flags & MAXACK_SET or not ack - sender.maxack & HALF:
+    more = ack - sender.maxack
+    if 0 <= more < HALF or not more & HALF or not flags & MAXACK_SET:
         sender.maxack = ack
-        sender.flags |= MAXACK_SET
+        flags |= MAXACK_SET
     edge = ack + win
-    if not edge - receiver.maxend & HALF:
-        receiver.maxend = edge & MASK
-    if not lag:
-        receiver.flags &= ~UNACKNOWLEDGED
-    return True
+    more = edge - receiver.maxend
+    if 0 <= more < HALF or not more & HALF:
+        receiver.maxend = edge if edge <= MASK else edge & MASK
+    sender.flags = flags
+    if not lag and others & UNACKNOWLEDGED:
+        receiver.flags = others = others & ~UNACKNOWLEDGED
+    return flags | others
 
 
 def in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen numbers

@@ -8,12 +8,14 @@ Must not know frames, addresses, ports or a clock.
 
 from __future__ import annotations
 
+from typing import Final
+
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_figures import TcpFigures, tcp_info
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
-from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
+from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, of_plain, plain_part
 from emu.kernel.transport.tcp_output import (
     NAGLE_OFF,
     push_pending,
@@ -33,11 +35,13 @@ from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
+from emu.wire.frame import Plain
 from emu.wire.tcp import ACK, FIN, HEADERS, PSH, SYN
 
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
 MAX_PACKET = 65535
+UNREAD: Final = frozenset(("CLOSE", "TIME_WAIT"))  # reading changes nothing there
 
 
 class TcpEndpoint(TcpSock):
@@ -113,7 +117,11 @@ class TcpEndpoint(TcpSock):
         `waited`: it was announced by `wait`.
         """
         self.from_backlog = waited
-        if self.state != "ESTABLISHED" or not rcv_established(self, segment, now_ns):
+        if (
+            self.state != "ESTABLISHED"
+            or segment.sack
+            or not rcv_established(self, plain_part(segment), segment.burst, segment.gso_size, now_ns)
+        ):
             receive(self, segment, now_ns)
         self.from_backlog = False
         out = self.out
@@ -230,8 +238,10 @@ class TcpEndpoint(TcpSock):
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.
         """
-        if self.state in MAY_SEND and not self.send_shutdown and not more and push_one(self, data, PSH, now_ns):
+        plain = None if more else self.push(data, now_ns)
+        if plain is not None:
             self.taken = len(data)
+            self.out.append(of_plain(plain))
         elif data and self.may_write:
             if self.state in MAY_SEND:
                 self.taken = queue_data(self, data, now_ns, more=more)
@@ -243,21 +253,28 @@ class TcpEndpoint(TcpSock):
             self.out = []
         return out
 
+    def push(self, data: bytes, now_ns: int) -> Plain | None:
+        """send(2) of what leaves at once, in one segment: that segment. None: it is none such, and nothing was done; see `write`."""
+        if self.state in MAY_SEND and not self.send_shutdown:
+            return push_one(self, data, PSH, now_ns)
+        return None
+
     def read(self, size: int, now_ns: int) -> tuple[bytes, list[Segment]]:
         """recv(2): up to `size` bytes in order (b"": none now, or `eof`), and the window update that reading may cause."""
         queue = self.receive_queue
         if len(queue) == 1 and not self.receive_offset and len(queue[0].data) <= size:
-            skb = queue[0]  # all there is, as most programs read
+            skb = queue.popleft()  # all there is, as most programs read
             data = b"" + skb.data
-            self.copied_seq += len(data)
+            copied = len(data)
+            self.copied_seq += copied
             if self.rcv_rtt_ns:
                 rcv_space_adjust(self)
-            queue.clear()
             self.rmem_alloc -= skb.truesize
         else:
             data = self._read_parts(size)
-        if self.state not in ("CLOSE", "TIME_WAIT") and not self.mini:
-            _cleanup_rbuf(self, len(data), now_ns)
+            copied = len(data)
+        if self.state not in UNREAD and not self.mini:
+            _cleanup_rbuf(self, copied, now_ns)
         out = self.out
         if out:
             self.out = []
@@ -347,7 +364,10 @@ class TcpEndpoint(TcpSock):
         if self.state == before:
             return
         self.send_shutdown = True
-        if before not in MAY_SEND or not push_one(self, b"", FIN, now_ns):
+        plain = push_one(self, b"", FIN, now_ns) if before in MAY_SEND else None
+        if plain is not None:
+            self.out.append(of_plain(plain))
+        else:
             queue_fin(self, now_ns)
 
     # What can be seen.
@@ -399,7 +419,9 @@ def _cleanup_rbuf(tp: TcpSock, copied: int, now_ns: int) -> None:
     """After reading: acknowledge what was held back, or announce a window that has opened (tcp_cleanup_rbuf)."""
     if tp.ack_scheduled:
         if tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss or (
-            copied and not tp.rmem_alloc and (tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong))
+            copied
+            and not tp.rmem_alloc
+            and (tp.ack_pushed2 or (tp.ack_pushed and tp.pingpong < tp.config.pingpong_thresh))
         ):  # a second segment, or the end of a write
             send_ack(tp, now_ns)
             return

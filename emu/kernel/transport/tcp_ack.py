@@ -22,40 +22,41 @@ Judgement: TypeAlias = Literal["accepted", "old", "too old", "unsent"]
 
 def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
     """RFC 6298, but the variance never counts for less than rto_min, and falls slowly (tcp_rtt_estimator)."""
-    floor = tp.config.rto_min_ns
     if not tp.srtt_ns:
         tp.srtt_ns = max(rtt_ns, 1000)
         tp.mdev_ns = rtt_ns // 2
-        tp.rttvar_ns = tp.mdev_max_ns = max(2 * rtt_ns, floor)
+        tp.rttvar_ns = tp.mdev_max_ns = max(2 * rtt_ns, tp.config.rto_min_ns)
         tp.rtt_seq = tp.snd_nxt
     else:
         srtt_ns, mdev_ns = tp.srtt_ns, tp.mdev_ns
         error = rtt_ns - srtt_ns
-        srtt_ns += error // 8
-        tp.srtt_ns = max(srtt_ns, 1000)
+        srtt_ns += error >> 3
+        tp.srtt_ns = srtt_ns
+        if srtt_ns < 1000:
+            tp.srtt_ns = 1000
         # `mdev` here is the mean deviation; Linux keeps four times it.
         deviation = (error if error > 0 else -error) - mdev_ns
         if error < 0 and deviation > 0:
             deviation //= 8  # a falling round-trip time should not raise the timeout
-        tp.mdev_ns = mdev_ns = mdev_ns + deviation // 4
-        if 4 * mdev_ns > tp.mdev_max_ns:
-            tp.mdev_max_ns = 4 * mdev_ns
-        if tp.mdev_max_ns > tp.rttvar_ns:
-            tp.rttvar_ns = tp.mdev_max_ns
+        tp.mdev_ns = mdev_ns = mdev_ns + (deviation >> 2)
+        most = tp.mdev_max_ns
+        if 4 * mdev_ns > most:
+            tp.mdev_max_ns = most = 4 * mdev_ns
+        if most > tp.rttvar_ns:
+            tp.rttvar_ns = most
         if tp.snd_una > tp.rtt_seq:
-            if tp.mdev_max_ns < tp.rttvar_ns:
-                tp.rttvar_ns -= (tp.rttvar_ns - tp.mdev_max_ns) // 4
+            if most < tp.rttvar_ns:
+                tp.rttvar_ns -= (tp.rttvar_ns - most) // 4
             tp.rtt_seq = tp.snd_nxt
-            tp.mdev_max_ns = floor
+            tp.mdev_max_ns = tp.config.rto_min_ns
     if not tp.min_rtt_ns or rtt_ns < tp.min_rtt_ns:
         tp.min_rtt_ns = rtt_ns
     tp.rto_ns = -(-(tp.srtt_ns + tp.rttvar_ns) // TICK_NS) * TICK_NS  # `in_ticks`
     tp.backoff = 0
 
 
-def update_window(tp: TcpSock, segment: Segment, seq: int, ack: int) -> bool:
-    """Take the peer's window from the newest segment (SND.WL1 and SND.WL2 of RFC 9293)."""
-    window = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
+def update_window(tp: TcpSock, window: int, seq: int, ack: int) -> bool:
+    """Take the peer's window, in bytes, from the newest segment (SND.WL1 and SND.WL2 of RFC 9293)."""
     if ack > tp.snd_una or seq > tp.snd_wl1 or (seq == tp.snd_wl1 and (window > tp.snd_wnd or not window)):
         tp.snd_wl1 = seq
         if window != tp.snd_wnd:
@@ -85,7 +86,8 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     advanced = ack > prior_una
     if advanced:
         tp.retransmits = 0
-    window_changed = update_window(tp, segment, seq, ack)
+    window = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
+    window_changed = update_window(tp, window, seq, ack)
     tp.snd_una = ack
     tp.rcv_tstamp = now_ns
     tp.probes_out = 0

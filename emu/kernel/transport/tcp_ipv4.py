@@ -23,17 +23,18 @@ from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_config import config_of
-from emu.kernel.transport.tcp_options import Segment, options_bytes, reset_for, segment_of
+from emu.kernel.transport.tcp_options import Segment, of_plain, options_bytes, plain_part, reset_for, segment_of
+from emu.kernel.transport.tcp_sender import NO_ROUTE, Sender
 from emu.kernel.transport.tcp_sock import MSS_DEFAULT
-from emu.kernel.transport.tcp_socket import NO_ROUTE, Key, TcpSocket
+from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire import templates
 from emu.wire.addr import is_loopback
-from emu.wire.frame import HOST, IP_DF, TCP, Frame
+from emu.wire.frame import HOST, IP_DF, TCP, Frame, Plain
 from emu.wire.rewrite import leave_checksum, set_addresses_alone, set_options
-from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
+from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN, plain_of
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -48,6 +49,14 @@ RESET = Born("the kernel resets: no socket takes this segment")
 def _asks_ecn(syn: Frame) -> bool:
     """tcp_ecn_create_request: both flags, in a packet that is not ECN-capable itself."""
     return wire.flags_of(syn) & (ECE | CWR) == ECE | CWR and not syn.tos & ~DSCP_MASK
+
+
+def _segment_of(frame: Frame, plain: Plain | None) -> Segment:
+    """The segment in a packet, with what an answer copies of that."""
+    segment = segment_of(frame, plain)
+    if frame.options is not None or frame.tos & DSCP_MASK:
+        segment.cause = frame
+    return segment
 
 
 class Tcp:
@@ -104,7 +113,7 @@ class Tcp:
         """What we announce: the route's MTU (before any DNAT) less 40."""
         return min(self.mtu(route), MAX_PACKET) - wire.HEADERS
 
-    def can_gso(self, socket: TcpSocket) -> bool:
+    def can_gso(self, socket: Sender) -> bool:
         """Does a burst go down the stack as one packet, which the last device cuts? Wherever there is a route (sk_can_gso)."""
         assert socket.remote is not None
         way = ip_output.flow(self.net, TCP, socket.port, socket.remote[1])
@@ -118,6 +127,7 @@ class Tcp:
 
     def transmit(
         self,
+        plain: Plain,
         segment: Segment,
         src: int,
         sport: int,
@@ -126,9 +136,10 @@ class Tcp:
         ident: int,
         flow: int,
         born: Born,
-        sock: TcpSocket | None = None,
+        sock: Sender | None = None,
     ) -> str:
-        """Stamp a segment and send it. Gives "", or the errno name of what did not let it out: the route (NO_ROUTE) or OUTPUT.
+        """Stamp a segment and send it. `plain` is its part without options other than timestamps. Gives "", or the errno name of
+        what did not let it out: the route (NO_ROUTE) or OUTPUT.
 
         A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
         net, to, cause = self.net, dst, segment.cause
@@ -157,12 +168,11 @@ class Tcp:
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frag, trail = IP_DF if whole else 0, [born] if net.tracing else None
         tos = 0 if cause is None else cause.tos & DSCP_MASK
-        flags, ts = segment.flags, segment.ts
-        if ts is not None and not flags & SYN and not segment.sack:
-            frame = wire.build_stamped(
-                self.template, src, dst, sport, dport, segment.seq, segment.ack, flags, segment.window, ts,
-                segment.payload, ident, family.default_ttl, tos, flow, trail, frag,
-            )  # fmt: skip
+        flags = plain[2]
+        if not flags & SYN and not segment.sack:
+            frame = wire.build_plain(
+                self.template, src, dst, sport, dport, plain, ident, family.default_ttl, tos, flow, trail, frag
+            )
         else:
             frame = wire.build(
                 self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=flags,
@@ -182,6 +192,26 @@ class Tcp:
             frame.gso_size = segment.gso_size
         return ip_output.local_out(net, frame)
 
+    def transmit_plain(self, plain: Plain, sock: Sender, ident: int, born: Born) -> str:
+        """`transmit` of a connection's segment that is no more than `plain`: by the route of the socket's last packet, if that still
+        holds. A socket with IP options has none."""
+        net, route = self.net, sock.dst
+        assert sock.remote is not None
+        dst, dport = sock.remote
+        family = net.ipv4
+        if route is None or sock.dst_cookie != family.fib.generation or family.exceptions:
+            return self.transmit(plain, of_plain(plain), sock.addr, sock.port, dst, dport, ident, sock.flow, born, sock)
+        frag = IP_DF if sock.dont_fragment and not route.mtu_locked else 0
+        frame = wire.build_plain(
+            self.template, sock.addr, dst, sock.port, dport, plain, ident, family.default_ttl, 0, sock.flow,
+            [born] if net.tracing else None, frag,
+        )  # fmt: skip
+        net.bear(frame)
+        frame.route, frame.sock = route, sock
+        if route.device.offload:
+            leave_checksum(frame)
+        return ip_output.local_out(net, frame)
+
     def _unaddressed(self, frame: Frame, source: int) -> None:
         """What answers a segment to or from 0.0.0.0 is summed over that. A reset gets its addresses later, by its route, and is
         dropped where it arrives; a SYN-ACK keeps them."""
@@ -197,10 +227,18 @@ class Tcp:
         if wrong:
             drop(net, frame, wrong)
             return
-        segment = segment_of(frame)
-        if frame.options is not None or frame.tos & DSCP_MASK:
-            segment.cause = frame
         kind = "" if frame.indev is None else frame.indev.kind
+        plain = frame.plain or plain_of(frame)
+        if plain is not None and not plain[2] & SYN and kind not in ("loopback", "vrf"):
+            socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
+            if socket is not None:
+                net.delivered += 1  # `_deliver`, without its call
+                for watch in net.delivery_listeners:
+                    watch(frame, self.fact)
+                if not socket.expected(plain, frame):
+                    socket.take(_segment_of(frame, plain))
+                return
+        segment = _segment_of(frame, plain)
         if kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         elif kind == "vrf":  # inet_bound_dev_eq: sockets are bound to no device
@@ -299,7 +337,7 @@ class Tcp:
             if answer.ts is not None:
                 kept = syncookies.stamp(now // MS, syn.wscale, answer.sack_ok)
                 answer.ts = (kept + offset & 0xFFFFFFFF, answer.ts[1])
-            self.transmit(answer, *key, 0, frame.flow, SYN_ACK, child)
+            self.transmit(plain_part(answer), answer, *key, 0, frame.flow, SYN_ACK, child)
             return
         listener.half_open += 1
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
@@ -353,7 +391,9 @@ class Tcp:
         """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
-            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
+            self.transmit(
+                plain_part(reset), reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET
+            )
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """tcp_v4_err: an ICMP error about one of our segments."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
-from emu.wire.frame import Frame
-from emu.wire.tcp import ACK, FIN, PSH, RST, STAMPS_HEAD, SYN, TIMESTAMP_ONLY, stamped
+from emu.wire.frame import Frame, Plain
+from emu.wire.tcp import ACK, FIN, PSH, RST, STAMPS_HEAD, SYN, TIMESTAMP_ONLY
 
 MAX_WSCALE: Final = 14
 TS_LENGTH: Final = 12  # the timestamps option with its two nops
@@ -178,18 +178,22 @@ def parse_options(data: bytes) -> Options:
     return Options(mss, wscale, sack_ok, ts, sack)
 
 
-def segment_of(frame: Frame) -> Segment:
-    """The segment in a packet with a whole TCP header."""
-    found = stamped(frame)
-    if found is not None:  # tcp_parse_aligned_timestamp
-        seq, ack, flags, window, payload, ts = found
-        burst, gso_size, packet = frame.burst, frame.gso_size, frame.packet
-        return Segment(
-            seq, ack, flags & 0x1F, window, payload, None, None, False, ts, (), False, burst, gso_size, None, packet
-        )
-    segment = parse_segment(frame.payload)
+def segment_of(frame: Frame, plain: Plain | None) -> Segment:
+    """The segment in a packet with a whole TCP header; `plain` is `plain_of` it."""
+    segment = parse_segment(frame.payload) if plain is None else of_plain(plain)
     segment.burst, segment.gso_size, segment.packet = frame.burst, frame.gso_size, frame.packet
     return segment
+
+
+def plain_part(segment: Segment) -> Plain:
+    """What a segment is without options other than timestamps."""
+    return segment.seq, segment.ack, segment.flags, segment.window, segment.payload, segment.ts
+
+
+def of_plain(plain: Plain) -> Segment:
+    """The segment that is no more than that."""
+    seq, ack, flags, window, payload, ts = plain
+    return Segment(seq, ack, flags & 0x1F, window, payload, None, None, False, ts)
 
 
 def parse_segment(data: bytes | bytearray | memoryview) -> Segment:

@@ -107,8 +107,8 @@ def sent(tp: TcpSock, size: int, now_ns: int) -> None:
     tp.delack_at = None
     tp.compressed, tp.compressed_at = 0, None
     if size:
-        if now_ns - tp.lrcvtime < tp.ato_ns:
-            tp.pingpong += tp.pingpong < 255
+        if now_ns - tp.lrcvtime < tp.ato_ns and tp.pingpong < 255:
+            tp.pingpong += 1
         tp.lsndtime = now_ns
 
 
@@ -157,8 +157,12 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
         if tp.srtt_ns:
             most = min(most, max(in_ticks(tp.srtt_ns), DELACK_MIN_NS))
         ato = min(ato, most)
+    # each segment with data passes here: comparisons, where min and max would be calls
+    if ato > DELACK_MAX_NS:
+        ato = DELACK_MAX_NS
     # no timer fires before the next tick: an application that closes at once answers a FIN without an ACK of its own
-    ato = max(min(ato, DELACK_MAX_NS), TICK_NS)
+    if ato < TICK_NS:
+        ato = TICK_NS
     tick_ns = now_ns - now_ns % TICK_NS
     due = tick_ns + ato
     if tp.delack_at is not None:

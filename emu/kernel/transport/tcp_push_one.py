@@ -8,16 +8,17 @@ set once. Everything else is `queue_data` and `queue_fin` of tcp_output. Must no
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import MASK
-from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_output import restart_after_idle, sent
 from emu.kernel.transport.tcp_sock import MS, Skb, TcpSock
 from emu.kernel.transport.tcp_window import select_window
+from emu.wire.frame import Plain
 from emu.wire.tcp import ACK, FIN
 
 
-def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
-    """Write and send `data` in state ESTABLISHED or CLOSE_WAIT (`flags` is PSH), or the FIN of a connection that ends (FIN, and no
-    data). False: there is none or too much, or something stands in the way, and nothing was changed."""
+def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> Plain | None:
+    """The segment of `data`, written in state ESTABLISHED or CLOSE_WAIT (`flags` is PSH), or that of the FIN of a connection that
+    ends (FIN, and no data), which leaves now. None: there is none or too much, or something stands in the way, and nothing was
+    changed."""
     size, seq = len(data), tp.write_seq
     end_seq = seq + size + (flags & FIN)
     if (
@@ -34,7 +35,7 @@ def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
         or not tp.cwnd
         or not tp.sndbuf
     ):
-        return False
+        return None
     if size:
         if now_ns - tp.lsndtime > tp.rto_ns:
             restart_after_idle(tp, now_ns)
@@ -44,10 +45,7 @@ def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
     tp.probing = False
     tp.mstamp = skb.sent_ns = now_ns
     ts = ((now_ns // MS + tp.ts_offset) & MASK, tp.ts_recent) if tp.ts_ok else None
-    window = select_window(tp)
-    tp.out.append(
-        Segment(seq & MASK, tp.rcv_nxt & MASK, flags | ACK, window, data, None, None, False, ts, (), False, False)
-    )
+    plain = seq & MASK, tp.rcv_nxt & MASK, flags | ACK, select_window(tp), data, ts
     sent(tp, size, now_ns)
     if size != tp.mss_cache:
         tp.snd_sml = end_seq
@@ -64,4 +62,4 @@ def push_one(tp: TcpSock, data: bytes, flags: int, now_ns: int) -> bool:
         if not 0 < wait < probe:
             wait = probe
     tp.xmit_at = now_ns + wait
-    return True
+    return plain

@@ -8,40 +8,33 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib_semantics import Route
-from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import is_uncached, update_pmtu
 from emu.kernel.transport.inet import TEXT, Endpoint, IcmpError, port_number, text_given
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_deadlines import Deadlines
-from emu.kernel.transport.tcp_options import Segment, bursts, coalesced, joined
+from emu.kernel.transport.tcp_established import rcv_established
+from emu.kernel.transport.tcp_options import Segment, coalesced
+from emu.kernel.transport.tcp_sender import Out, Sender
 from emu.kernel.transport.tcp_sock import Deadline
-from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import TCP
-
-if TYPE_CHECKING:
-    from emu.kernel.net.netns import Netns
+from emu.wire.frame import TCP, Frame, Plain
 
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
-NO_ROUTE = "EHOSTUNREACH"
 WRITABLE = frozenset(("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"))
-UNOPENED = frozenset(("SYN_SENT", "SYN_RECV"))  # a SYN counts as sent, wherever it goes
-SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
-class TcpTable(Protocol):
+class TcpTable(Out, Protocol):
     """What a socket uses of its namespace's TCP: ports, the connections by (local, port, remote, port), and the way out."""
 
-    net: Netns
     ports: Ports
     connections: dict[Key, TcpSocket]
 
@@ -55,16 +48,8 @@ class TcpTable(Protocol):
 
     def mss(self, route: Route) -> int: ...
 
-    def mtu(self, route: Route) -> int: ...
 
-    def can_gso(self, socket: TcpSocket) -> bool: ...
-
-    def transmit(
-        self, segment: Segment, src: int, sport: int, dst: int, dport: int, ident: int, flow: int, born: Born, sock: TcpSocket | None = None
-    ) -> str: ...  # fmt: skip
-
-
-class TcpSocket:
+class TcpSocket(Sender):
     """A stream socket: fresh, listening (`backlog` set) or connected (`endpoint` set).
 
     `flow` marks what it sends. `on_readable()` is called when data, an end, an error or a connection came, or
@@ -73,15 +58,14 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "dst", "dst_cookie", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
-        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
+        "_backlog", "_deferred", "_ending", "_owned", "_rest", "_tcp", "_timers", "_woken", "accepted", "backlog", "blocking",
+        "closed", "errors", "half_open", "listener", "_nodelay", "on_readable", "overflowed_ns", "pending",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
-        self._tcp, self.net, self.flow = tcp, tcp.net, flow
-        self.addr = self.port = self.pending = 0
-        self.remote: tuple[int, int] | None = None
-        self.endpoint: TcpEndpoint | None = None
+        super().__init__(tcp, flow)
+        self._tcp = tcp
+        self.pending = 0
         self.backlog: int | None = None
         self.half_open = 0  # a listener's requests
         self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
@@ -89,26 +73,14 @@ class TcpSocket:
         self.listener: TcpSocket | None = None
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
-        self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
-        self.ident = 0
-        self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
-        self.dst: Route | None = (
-            None  # the route of its last packet, and the generation of the routes that it is of (sk_dst_cache)
-        )
-        self.dst_cookie = -1
-        self._sent_to: int | None = None  # the sequence number after the last byte that ever left
-        self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
+        self._nodelay = self.closed = self.blocking = False
         self._timers = Deadlines(self.net.clock, self._on_deadline)
-        self._seen = tcp.net.mtus_set + tcp.net.ipv4.fib.generation  # changes of routes and MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
         self._backlog: list[Segment] = []  # what came meanwhile
         self._rest = b""  # what the program has to write when the send buffer has room again
         self._ending: Callable[[], None] | None = None  # what it does after that
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
-        self._at = -1  # the IP identification when its route became old, until that is looked up anew
-        self._learned = False  # the segment size follows a route exception
 
     # -- opening --------------------------------------------------------------------------------
 
@@ -188,11 +160,39 @@ class TcpSocket:
             endpoint = self._sound()
         if endpoint.state not in WRITABLE:
             raise SocketError(errno.EPIPE)
-        waits = bool(self._rest)
-        self._rest += data
-        if not waits:
+        if self._rest:
+            self._rest += data
+        elif not self._push(endpoint, data):
+            self._rest += data
             self._write(endpoint)
         return len(data)
+
+    def _push(self, endpoint: TcpEndpoint, data: bytes) -> bool:
+        """Write what leaves at once, in one segment. False: it does not, and nothing was done."""
+        net = self.net
+        clock, family = net.clock, net.ipv4
+        if net.mtus_set + family.fib.generation != self._steady or family.exceptions:
+            self._sync_mss(endpoint)
+        plain = endpoint.push(b"" + data, clock.now)
+        if plain is None:
+            return False
+        self._owned = True
+        self._emit(plain)
+        if clock.backlog:
+            clock.drain()
+        timers = self._timers
+        if timers.compressed is not None:
+            self._follow(endpoint)
+        else:  # a segment that leaves moves no other deadlines
+            if endpoint.xmit_at != timers.transmit:
+                timers.move_transmit(endpoint.xmit_at, False)
+            if endpoint.delack_at != timers.ack:
+                timers.move_ack(endpoint.delack_at, False)
+        if self._backlog or self._deferred or clock.backlog or endpoint.backlog_bytes or endpoint.ack_deferred:
+            self._release()
+        else:
+            self._owned = False
+        return True
 
     def _write(self, endpoint: TcpEndpoint) -> None:
         """Write until all is written, or the send buffer is full."""
@@ -317,6 +317,34 @@ class TcpSocket:
         now = self.net.clock.now
         self.output(endpoint.on_icmp_error(number, now, seq=seq, revert=revert, abort=abort, owned=self._owned))
 
+    def expected(self, plain: Plain, frame: Frame) -> bool:
+        """A segment without options other than timestamps came in `frame`: take it if the connection expects it next, and no call
+        owns the socket. False: `take` it."""
+        endpoint = self.endpoint
+        if self._owned or endpoint is None or endpoint.state != "ESTABLISHED":
+            return False
+        net = self.net
+        if net.mtus_set + net.ipv4.fib.generation != self._steady or net.ipv4.exceptions:
+            self._sync_mss(endpoint)
+        if not rcv_established(endpoint, plain, frame.burst, frame.gso_size, net.clock.now):
+            return False
+        if endpoint.progress:
+            endpoint.progress = False
+            self.confirm_neighbour = True
+        if endpoint.out or self._rest:
+            segments, endpoint.out = endpoint.out, []
+            self.output(segments)
+        else:  # what sends nothing moves no other deadlines
+            timers = self._timers
+            if endpoint.xmit_at != timers.transmit:
+                timers.move_transmit(endpoint.xmit_at, False)
+            if endpoint.delack_at != timers.ack:
+                timers.move_ack(endpoint.delack_at, False)
+        wake = self.on_readable
+        if wake is not None and (plain[4] or endpoint.error):
+            wake()
+        return True
+
     def take(self, segment: Segment, *, waited: bool = False) -> None:
         """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog), and is taken
         then (`waited`)."""
@@ -355,17 +383,15 @@ class TcpSocket:
         assert endpoint is not None
         if segments:
             if len(segments) > 1:
-                self._emit_bursts(segments)
+                self._emit_bursts(segments, self._owned)
             else:
-                self._emit(segments[0])
+                self._emit_segment(segments[0])
                 if self._owned and self.net.clock.backlog:
                     self.net.clock.drain()
         state = endpoint.state
         if endpoint.error and not self.pending and state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        due = endpoint.xmit_at, endpoint.delack_at, endpoint.linger_at, endpoint.compressed_at
-        if due != self._timers.armed:
-            self._timers.follow(due, state == "SYN_RECV")
+        self._follow(endpoint)
         if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
@@ -374,6 +400,16 @@ class TcpSocket:
                 self.closed, self._ending = True, None
             self._rest = b""
             self._unhash()
+
+    def _follow(self, endpoint: TcpEndpoint) -> None:
+        """Let the timers follow the endpoint's deadlines."""
+        timers, xmit_at, delack_at = self._timers, endpoint.xmit_at, endpoint.delack_at
+        if xmit_at != timers.transmit:
+            timers.move_transmit(xmit_at, endpoint.state == "SYN_RECV")
+        if delack_at != timers.ack:
+            timers.move_ack(delack_at, endpoint.state == "SYN_RECV")
+        if endpoint.linger_at != timers.linger or endpoint.compressed_at != timers.compressed:
+            timers.move_rare(endpoint.linger_at, endpoint.compressed_at)
 
     def _on_deadline(self, which: Deadline) -> None:
         endpoint = self._live()
@@ -398,7 +434,7 @@ class TcpSocket:
         way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr, flow=way)
         if route is not None and not is_uncached(route):
-            self._learned = bool(route.cached)
+            self._learned, self._steady = bool(route.cached), -1
             self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
@@ -414,36 +450,11 @@ class TcpSocket:
             endpoint.backlog_bytes or endpoint.ack_deferred or self._rest
         ):  # else nothing has changed since the last output
             self.output(endpoint.release(clock.now))
-        mtu, self._deferred = self._deferred, 0
-        if mtu:
+        if self._deferred:
+            mtu, self._deferred = self._deferred, 0
             self.mtu_reduced(mtu)
         if clock.backlog:
             clock.drain()
-
-    def _sync_mss(self, endpoint: TcpEndpoint) -> None:
-        """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        net = self.net
-        changes = net.mtus_set + net.ipv4.fib.generation
-        if changes != self._seen or self._learned or self.ip_options is not None or net.ipv4.exceptions:
-            new, self._seen = changes != self._seen, changes
-            assert self.remote is not None
-            way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
-            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
-            if route is None:
-                return
-            if route.cached and is_uncached(route):
-                if new:  # the next segment looks it up (ip_queue_xmit)
-                    self._at = self.ident
-                if self._at in (-1, self.ident):
-                    return
-                self._at = -1
-            self._learned = bool(route.cached)
-            endpoint.sync_mss(self._mtu(route))
-
-    def _mtu(self, route: Route) -> int:
-        """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""
-        options = self.ip_options
-        return self._tcp.mtu(route) - (0 if options is None else len(options.data))
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
@@ -457,42 +468,3 @@ class TcpSocket:
         if self.remote is not None:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)
-
-    def _emit_bursts(self, segments: list[Segment]) -> None:
-        """Send several segments: a burst as one packet, which a device cuts; in a call, burst by burst as far as each comes."""
-        whole = self._tcp.can_gso(self)
-        for burst in bursts(segments):
-            if whole and len(burst) > 1:
-                if not self._emit(joined(burst), len(burst)):
-                    break
-            elif not all(map(self._emit, burst)):
-                break
-            if self._owned:
-                self.net.clock.drain()
-
-    def _emit(self, segment: Segment, count: int = 1) -> bool:
-        """Send a segment. False: it is new, and did not leave the host, so that it waits as if it had not been sent yet
-        (tcp_write_xmit, which then sends no more)."""
-        assert self.remote is not None
-        dst, dport = self.remote
-        ident = 0
-        if not segment.stateless:
-            ident = self.ident
-            self.ident = ident + count & 0xFFFF
-        born, flags = SENT, segment.flags
-        length = len(segment.payload) + (flags & 1) + (flags >> 1 & 1)  # segment.length
-        if length:
-            end = (segment.seq + length) & 0xFFFFFFFF
-            if self._sent_to is not None and (self._sent_to - end) & 0xFFFFFFFF < 1 << 31:
-                born = AGAIN
-            else:
-                self._sent_to = end
-        failed = self._tcp.transmit(segment, self.addr, self.port, dst, dport, ident, self.flow, born, self)
-        if failed:
-            if failed == NO_ROUTE and not segment.stateless:
-                self.ident = ident
-            if born is SENT and length and self._live().state not in UNOPENED:
-                self._sent_to = segment.seq
-                self._live().give_back(segment.seq, self.net.clock.now)
-                return False
-        return True

@@ -95,7 +95,9 @@ def select_window(tp: TcpSock) -> int:
         window = 0xFFFF
     tp.rcv_wnd, tp.rcv_wup = window, rcv_nxt
     window >>= scale
-    return min(65535, window)
+    if window > 0xFFFF:
+        return 0xFFFF
+    return window
 
 
 def set_window_clamp(tp: TcpSock, value: int) -> None:

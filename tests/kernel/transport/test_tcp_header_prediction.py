@@ -12,7 +12,7 @@ from attributes import attributes
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_input import receive
-from emu.kernel.transport.tcp_options import Segment
+from emu.kernel.transport.tcp_options import Segment, of_plain, plain_part
 from emu.kernel.transport.tcp_output import queue_data, queue_fin
 from emu.kernel.transport.tcp_push_one import push_one
 from emu.kernel.transport.tcp_rmem import RxSkb
@@ -116,6 +116,12 @@ def released(end: TcpEndpoint) -> list[Segment]:
     return out
 
 
+def pushed(end: TcpEndpoint, data: bytes, now_ns: int) -> Segment:
+    plain = push_one(end, data, PSH, now_ns)
+    assert plain is not None
+    return of_plain(plain)
+
+
 steps = st.tuples(
     st.sampled_from(("write", "arrive", "arrive", "waited", "read", "read", "wait", "lost", "overtaken", "shutdown")),
     st.integers(0, 1),
@@ -147,15 +153,14 @@ def test_an_echo_takes_the_short_ways_alone() -> None:
     wire = Wire(True, TcpConfig())
     client, server = wire.ends
     for _ in range(20):
-        assert push_one(client, b"ping", PSH, wire.now)
-        wire.send(0, released(client))
+        wire.send(0, [pushed(client, b"ping", wire.now)])
         wire.now += 20 * US
-        assert rcv_established(server, wire.ways[1].popleft(), wire.now)
+        assert rcv_established(server, plain_part(wire.ways[1].popleft()), False, 0, wire.now)
         data, out = server.read(100, wire.now)
         wire.send(1, out)
-        assert data == b"ping" and push_one(server, data, PSH, wire.now)
-        wire.send(1, released(server))
+        assert data == b"ping"
+        wire.send(1, [pushed(server, data, wire.now)])
         wire.now += 20 * US
         while wire.ways[0]:
-            assert rcv_established(client, wire.ways[0].popleft(), wire.now)
+            assert rcv_established(client, plain_part(wire.ways[0].popleft()), False, 0, wire.now)
         assert client.read(100, wire.now)[0] == b"ping"
