@@ -37,7 +37,7 @@ class _Lines(Mapping[str, Sequence[Rule]]):
         self._chains = chains
 
     def __getitem__(self, name: str) -> Sequence[Rule]:
-        return self._chains[name].lines
+        return self._chains[name].forms
 
     def __contains__(self, name: object) -> bool:
         return name in self._chains
