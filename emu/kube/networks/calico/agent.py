@@ -128,24 +128,26 @@ class CalicoNode(Agent[View, Link, State]):
         """The node's rules: the same object as long as the pool, the node's workloads and their policies are the same."""
         known = self._compiled.get(node)
         if known is None or known[:3] != (spec, workloads, chains):
-            made = rules.compiled(workloads, pool.tunnel(spec), masquerades=spec.nat_outgoing, policies=chains)
+            before = None if known is None else known[3]
+            made = rules.compiled(
+                workloads, pool.tunnel(spec), masquerades=spec.nat_outgoing, policies=chains, before=before
+            )
             known = self._compiled[node] = (spec, workloads, chains, made)
         return known[3]
 
     def apply(self, node: Node, value: State) -> bool:
-        before, ruleset = self._applied.get(node.name, (None, None))
-        as_left = ruleset is node.net.ipv4.tables.ruleset
-        if before != value or not dataplane.in_place(node.net, value, rules_too=not as_left):
-            dataplane.apply(
-                node.net, value, rules_too=not as_left or before is None or before.tables is not value.tables
-            )
-            self._applied[node.name] = (value, node.net.ipv4.tables.ruleset)
+        before, left = self._applied.get(node.name, (None, None))
+        tables = node.net.ipv4.tables
+        if before != value or not dataplane.in_place(node.net, value, left):
+            rules_too = left is not tables.ruleset or before is None or before.tables is not value.tables
+            dataplane.apply(node.net, value, rules_too=rules_too)
+        self._applied[node.name] = (value, tables.ruleset)
         return True
 
     def intact(self, node: Node) -> bool:
-        value, _ = self._applied.get(node.name, (None, None))
+        value, left = self._applied.get(node.name, (None, None))
         rules_too = node.net.clock.now // PERIOD_NS % 2 == 0
-        return value is not None and dataplane.in_place(node.net, value, rules_too=rules_too)
+        return value is not None and dataplane.in_place(node.net, value, left, rules_too=rules_too)
 
 
 def _policed(view: View, workloads: tuple[Workload, ...]) -> tuple[dict[str, Lines], list[IpSetMembers]]:

@@ -11,6 +11,7 @@ from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.neighbour import lookup
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.networks.calico import chains, pool
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import AF_INET
@@ -78,11 +79,12 @@ def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
     _set_routes(net, state.routes)
 
 
-def in_place(net: Netns, state: State, *, rules_too: bool = True) -> bool:
-    """Whether `apply` would change nothing that felix looks at again: routes, and with `rules_too` rules."""
+def in_place(net: Netns, state: State, left: RuleSet | None, *, rules_too: bool = True) -> bool:
+    """Whether `apply` would change nothing that felix looks at again: routes, and with `rules_too` rules. `left`: what was in force when
+    the rules were in place."""
     if {route.text() for route in _own_routes(net)} != _known(net, state.routes):
         return False
-    return not rules_too or chains.in_place(net.ipv4.tables.ruleset, state.tables)
+    return not rules_too or chains.in_place(net.ipv4.tables.ruleset, state.tables, left)
 
 
 def _ensure(net: Netns, tunnel: Tunnel) -> None:
