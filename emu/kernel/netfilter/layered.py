@@ -7,6 +7,7 @@ Must not know what is in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, filterfalse
 from typing import Any, TypeVar
 
 from emu.fork import itself
@@ -47,8 +48,9 @@ class Layered(Mapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         own, base = self._own, self._base
-        yield from (key for key in base if key not in own or own[key] is not None)
-        yield from (key for key, value in own.items() if value is not None and key not in base)
+        gone = {key for key, value in own.items() if value is None}
+        further = (key for key, value in own.items() if value is not None and key not in base)
+        return chain(filterfalse(gone.__contains__, base) if gone else base, further)
 
     def __len__(self) -> int:
         return self._count
@@ -80,6 +82,11 @@ def changed(values: Mapping[K, V], other: Mapping[K, V | None]) -> Mapping[K, V]
     if isinstance(values, dict) and len(other) * PART <= len(values):
         return Layered(values, {}, len(values)).changed(other)
     return _copied(values, other)
+
+
+def copied(values: Mapping[K, V]) -> dict[K, V]:
+    """The dict that it reads as, a new one."""
+    return _copied(values, {})
 
 
 def differing(values: Mapping[K, V], before: Mapping[K, V]) -> Iterator[V]:

@@ -190,7 +190,7 @@ class Tables:
         if isinstance(text, RuleSet):
             given = text
             kept = self.ruleset.merge(given) if noflush else RuleSet({**self.ruleset.tables, **given.tables})
-            check(kept)
+            check(kept, self.ruleset)
         else:
             kept = parse_restore(text, file, onto=self.ruleset, noflush=noflush)
         before = self.ruleset
