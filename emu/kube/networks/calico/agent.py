@@ -55,7 +55,8 @@ class CalicoNode(Agent[View, Link, State]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._applied: dict[str, tuple[State, Left | None]] = {}  # by node
+        self._applied: dict[str, State] = {}  # by node
+        self._looked: dict[str, Left] = {}  # by node, where it is still as it was left then
         self._compiled: dict[str, tuple[IPPoolSpec, tuple[Workload, ...], Mapping[str, Lines], Tables]] = {}  # by node
         self._policies = Policies()
         self._pods: dict[str, _Known] = {}  # by uid
@@ -98,8 +99,8 @@ class CalicoNode(Agent[View, Link, State]):
         return _Known(pod, Workload(host_name(pod.namespace, pod.name), profiles, ingress, egress))
 
     def facts(self, node: Node) -> Link:
-        own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
-        default = next(iter(node.net.ipv4.fib.main.of(Prefix(0, 0))), None)
+        own = next(each for each in node.root.ipv4.addresses if each.addr == node.ip)
+        default = next(iter(node.root.ipv4.fib.main.of(Prefix(0, 0))), None)
         gateway = default.gateway if default is not None else 0
         return Link(node.name, node.ip, own.device.name, own.prefix, own.device.mtu, gateway)
 
@@ -130,24 +131,25 @@ class CalicoNode(Agent[View, Link, State]):
         return known[3]
 
     def apply(self, node: Node, value: State) -> bool:
-        net = node.net
-        before, left = self._applied.get(node.name, (None, None))
-        now = dataplane.look(net, value, left) if before == value else None
-        if now is None:
+        net, before, left = node.root, self._applied.get(node.name), self._looked.get(node.name)
+        if before != value or not self._in_place(node, value):
             as_left = left is not None and left.rules is net.ipv4.tables.ruleset
             rules_too = not as_left or before is None or before.tables is not value.tables
             dataplane.apply(net, value, rules_too=rules_too)
-            now = dataplane.look(net, value, Left(net.ipv4.tables.ruleset, -1))
-        self._applied[node.name] = (value, now)
+            self._looked[node.name] = Left(net.ipv4.tables.ruleset, -1)
+            self._in_place(node, value)
+        self._applied[node.name] = value
         return True
 
     def intact(self, node: Node) -> bool:
-        value, left = self._applied.get(node.name, (None, None))
-        if value is None:
-            return False
-        now = dataplane.look(node.net, value, left, rules_too=node.net.clock.now // PERIOD_NS % 2 == 0)
+        value = self._applied.get(node.name)
+        rules_too = node.root.clock.now // PERIOD_NS % 2 == 0
+        return value is not None and self._in_place(node, value, rules_too=rules_too)
+
+    def _in_place(self, node: Node, value: State, *, rules_too: bool = True) -> bool:
+        now = dataplane.look(node.root, value, self._looked.get(node.name), rules_too=rules_too)
         if now is not None:
-            self._applied[node.name] = (value, now)
+            self._looked[node.name] = now
         return now is not None
 
 

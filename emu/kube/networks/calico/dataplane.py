@@ -109,6 +109,7 @@ def _ensure(net: Netns, tunnel: Tunnel) -> None:
     """configureTunnelDevice: the device, its MTU, its one address, up."""
     name = pool.DEVICE[tunnel.kind]
     if name not in net.devices:
+        net.clock.turn += 1  # behind the pods that started at this time
         if tunnel.kind == pool.VXLAN:
             words = f"id {pool.VXLAN_VNI} dstport {pool.VXLAN_PORT} local {ip4_text(tunnel.local)} dev {tunnel.parent}"
             boot.vxlan(net, name, tunnel.mac, f"{words} nolearning", tunnel.mtu)
