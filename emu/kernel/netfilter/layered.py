@@ -103,11 +103,14 @@ def differing(values: Mapping[K, V], before: Mapping[K, V]) -> Iterator[V]:
 def has(values: Mapping[K, V], part: Mapping[K, V]) -> bool:
     """Whether all entries of `part`, a dict, are entries of `values`."""
     base, own = _layers(values)
-    if not all(value is None or own[key] == value for key in own if (value := part.get(key)) is not None):
+    common = [key for key in own if key in part]
+    if any(own[key] != part[key] for key in common):
         return False
-    if own.keys().isdisjoint(part):
-        return part.items() <= base.items()
-    return all(key in own or base.get(key) == value for key, value in part.items())
+    if common:
+        part = dict(part)
+        for key in common:
+            del part[key]
+    return part.items() <= base.items()
 
 
 def _layers(values: Mapping[K, V]) -> tuple[Mapping[K, V], Mapping[K, V | None]]:

@@ -135,9 +135,7 @@ class CalicoNode(Agent[View, Link, State]):
         if before != value or not self._in_place(node, value):
             as_left = left is not None and left.rules is net.ipv4.tables.ruleset
             rules_too = not as_left or before is None or before.tables is not value.tables
-            dataplane.apply(net, value, rules_too=rules_too)
-            self._looked[node.name] = Left(net.ipv4.tables.ruleset, -1)
-            self._in_place(node, value)
+            self._looked[node.name] = dataplane.apply(net, value, rules_too=rules_too)
         self._applied[node.name] = value
         return True
 

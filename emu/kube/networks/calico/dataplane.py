@@ -69,8 +69,9 @@ class Left(NamedTuple):
     routes: int
 
 
-def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
-    """Idempotent. What is calico-node's and not in `state` goes. Without `rules_too` the rules are in force already."""
+def apply(net: Netns, state: State, *, rules_too: bool = True) -> Left:
+    """Idempotent. What is calico-node's and not in `state` goes. Without `rules_too` the rules are in force already. Gives what is in
+    force then."""
     net.sysctl["net.ipv4.ip_forward"] = 1
     net.sysctl["net.netfilter.nf_conntrack_acct"] = 1  # configureKernel: connections count packets and bytes
     if state.tunnel is not None:
@@ -87,7 +88,8 @@ def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
         _set_vteps(net, device, state.vteps)
     for name in state.devices:
         _configure(net, name)
-    _set_routes(net, state.routes)
+    whole = _set_routes(net, state.routes)
+    return Left(net.ipv4.tables.ruleset, net.ipv4.fib.generation if whole else -1)
 
 
 def look(net: Netns, state: State, before: Left | None = None, *, rules_too: bool = True) -> Left | None:
@@ -179,7 +181,8 @@ def _configure(net: Netns, name: str) -> None:
             net.sysctl[variable] = value
 
 
-def _set_routes(net: Netns, wanted: Sequence[str]) -> None:
+def _set_routes(net: Netns, wanted: Sequence[str]) -> bool:
+    """Whether all are there: others have no device that is up."""
     texts = _known(net, wanted)
     there = {route.text(): route for route in _own_routes(net)}
     for text in sorted(there.keys() - texts.keys()):
@@ -187,6 +190,7 @@ def _set_routes(net: Netns, wanted: Sequence[str]) -> None:
     for text, device in texts.items():
         if text not in there:
             boot.put_route(net, out_of(device, _read(text).route), text)
+    return len(texts) == len(wanted)
 
 
 def _known(net: Netns, wanted: Sequence[str]) -> dict[str, Device | None]:
