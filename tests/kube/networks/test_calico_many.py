@@ -120,6 +120,7 @@ def test_nodes_of_one_link_share_the_words_of_their_routes() -> None:
     assert peers.same(peers.spec, all_of_them) and not peers.same(peers.spec, all_of_them[1:])
 
 
+@pytest.mark.pure("functions are replaced")
 def test_tables_in_force_are_not_walked_again_for_another_table(monkeypatch: pytest.MonkeyPatch) -> None:
     tables: Tables = FakeNetns().tables
     tables.restore("*filter\n:A - [0:0]\n-A INPUT -j A\nCOMMIT\n*nat\n:B - [0:0]\n-A INPUT -j B\nCOMMIT\n")
