@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 
 class Node(Protocol):
     """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace, `disk` what programs keep on it. `root` is the same
-    namespace for an agent that neither reads nor changes pods' ports, nor makes devices: a node that it alone touches wires no pod."""
+    namespace for an agent that finds a pod's port as its wiring leaves it: a node that it alone touches wires no pod."""
 
     name: str
     ip: int

@@ -44,7 +44,7 @@ def placed(nodes: int) -> str:
 
 
 UNDERLAYS = ("routed", "switched", "vpc")
-NETWORKS = [(name, underlay) for name in ("bridge", "flat", "flannel") for underlay in UNDERLAYS]
+NETWORKS = [(name, underlay) for name in ("bridge", "flat", "flannel", "calico") for underlay in UNDERLAYS]
 
 
 @pytest.mark.parametrize(("network", "underlay"), [*NETWORKS, ("kindnet", "switched")])
@@ -175,7 +175,7 @@ def test_a_name_that_starts_on_another_node_before_it_ends(before: str) -> None:
     assert unlike(*copies) == []
 
 
-@pytest.mark.parametrize("network", ["bridge", "flat", "flannel", "kindnet"])
+@pytest.mark.parametrize("network", ["bridge", "flat", "flannel", "kindnet", "calico"])
 def test_what_a_switch_sends_to_all_touches_none_of_the_others(network: str) -> None:
     """ARP's questions for others, and packets to a host that the switch does not know yet."""
     at_once, later = clusters = pair(6, placed(6), network=network, underlay="switched")
@@ -200,6 +200,11 @@ class Never(NamedTuple):
     config: dict[str, Any] = {}
 
 
+_RANGES = '[[{"subnet": "{{.PodCIDR}}"}], [{"subnet": "172.30.0.0/24"}]]'
+TWO_RANGES = (
+    f'{{"cniVersion": "1.0.0", "name": "two", "plugins": [{{"type": "bridge", "ipam": '
+    f'{{"type": "host-local", "ranges": {_RANGES}}}}}]}}'
+)
 NEVER = {
     "the host's network": Never(spec="hostNetwork: true, containers: [{name: c}]"),
     "a port of the host": Never(spec="containers: [{name: c, ports: [{containerPort: 80, hostPort: 8080}]}]"),
@@ -210,7 +215,7 @@ NEVER = {
     "one port twice": Never(
         spec="containers: [{name: a, ports: [{containerPort: 80}]}, {name: b, ports: [{containerPort: 80}]}]"
     ),
-    "a network with an address pool": Never(config={"network": "calico"}),
+    "a network with an address of each of two ranges": Never(config={"network": TWO_RANGES}),
 }
 
 

@@ -8,8 +8,18 @@ from alike import differences
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 
-# what stands for the putting off itself, and caches that hold any one of equal values
-APART = ("._unwired", ".later", ".mode._intact", "._random", "._holders")
+# what stands for the putting off itself, caches that hold any one of equal values, and sets of objects (see `_planned`)
+APART = (
+    "._unwired",
+    ".later",
+    ".mode._intact",
+    "._looked",
+    "._random",
+    "._holders",
+    "under_way",
+    "under_way']",
+    "._pending",
+)
 
 
 class AtOnce(Cluster):
@@ -59,14 +69,30 @@ def unlike(one: Cluster, other: Cluster) -> list[str]:
             _sort(table._routes)
             for _, level in table.levels:
                 _sort(level)
+        for values in (
+            net.ipv4.rp_filter,
+            net.ipv4.route_localnet,
+            net.ipv4.forwards,
+            net.sysctl._values,
+            net.sysctl._own,
+        ):
+            _sort(values)  # each is asked by its key
     draws = [dict(sorted(cluster.clock._random.items())) for cluster in (one, other)]
     mine, theirs = (
-        {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn}
+        {**vars(cluster), "namespaces": dict(cluster.namespaces), "draws": drawn, "planned": _planned(cluster)}
         for cluster, drawn in zip((one, other), draws, strict=True)
     )
     found, count = differences(mine, theirs, lambda path: path.endswith(APART))
     assert found or count > 100 * len(one.nodes), count
     return found
+
+
+def _planned(cluster: Cluster) -> list[str]:
+    """What is due: pods by their uid, and who does something when."""
+    parts = (each if isinstance(each, tuple) else (each,) for each in cluster.under_way)
+    return sorted(
+        " ".join(str(part) if isinstance(part, str | int) else type(part).__name__ for part in each) for each in parts
+    )
 
 
 def _sort(found: dict[Any, Any]) -> None:

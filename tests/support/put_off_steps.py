@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from emu.errors import InputError
 from emu.kube.cluster import Cluster
+from emu.kube.networks.calico.network import CalicoOptions
 
 OBJECTS = """
 apiVersion: apps/v1
@@ -47,18 +48,24 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[st.SearchStrategy[Any], ...]]] 
     "service": (lambda c, port, app: c.apply(SERVICE.format(port, app)), (st.integers(85, 88), st.sampled_from(("web", "db", "none")))),
     "link": (lambda c, a, down: c.link(f"node-{a}", down=down), (node, st.booleans())),
     "rule": (lambda c, a: c.iptables(f"node-{a}", "-A FORWARD -p udp -j DROP"), (node,)),
-    "wait": (lambda c, s: c.wait(s), (st.sampled_from((0.001, 1, 40)),)),
+    "wait": (lambda c, s: c.wait(s), (st.sampled_from((0.001, 1, 40, 190)),)),
     "copy": (lambda c: c.fork(), ()),
 }  # fmt: skip
 steps = st.lists(
     st.sampled_from(sorted(STEPS)).flatmap(lambda name: st.tuples(st.just(name), *STEPS[name][1])), max_size=6
 )
+CALICO: tuple[dict[str, Any], ...] = ({}, {"ipip_mode": "CrossSubnet"}, {"vxlan_mode": "Never"}, {"block_size": 30})
 networks = st.sampled_from(
     [
         {"network": name, "underlay": underlay}
         for name in ("bridge", "flat", "flannel", "kindnet")
         for underlay in ("routed", "switched")
         if (name, underlay) != ("kindnet", "routed")
+    ]
+    + [
+        {"network": "calico", "underlay": underlay, "network_options": CalicoOptions(**options)}
+        for underlay in ("routed", "switched")
+        for options in CALICO
     ]
 )
 settings = st.fixed_dictionaries(

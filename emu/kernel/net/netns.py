@@ -163,6 +163,25 @@ class Netns:
             listener(device)
         return device
 
+    def reserve(self) -> int:
+        """The index of a device that comes later, before those that come now."""
+        reserved, self._next_ifindex = self._next_ifindex, self._next_ifindex + 1
+        return reserved
+
+    def late(self, reserved: int, call: Callable[[], None]) -> None:
+        """Run `call()`, which attaches the device of an index that was reserved: it stands before those that came meanwhile."""
+        following, self._next_ifindex = self._next_ifindex, reserved
+        call()
+        assert self._next_ifindex == reserved + 1, f"{self.name}: another device than the one that was to come"
+        self._next_ifindex = following
+
+    def in_order(self) -> None:
+        """The devices in the order of their indices again."""
+        found = sorted(self.devices.items(), key=lambda each: each[1].ifindex)
+        if found != [*self.devices.items()]:
+            self.devices.clear()
+            self.devices.update(found)
+
     def receives(self, receive: Callable[[Frame], None]) -> bool:
         """Is `receive` a method of one of this namespace's devices?"""
         owner = getattr(receive, "__self__", None)

@@ -15,10 +15,12 @@ from emu.kernel.netfilter.ruleset import BUILT_IN, Below, Chain, ChainMap, Place
 JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 
 
-def check(ruleset: RuleSet) -> None:
+def check(ruleset: RuleSet, before: RuleSet | None = None) -> None:
     """Refuse rules made as values as the kernel refuses a text's. A chain keeps what was found below it, so that rules which
-    many nodes have are walked once. Raises InputError."""
+    many nodes have are walked once. `before`: rules whose tables need no look. Raises InputError."""
     for table, chains in ruleset.tables.items():
+        if before is not None and before.tables.get(table) is chains:
+            continue
         for name, below in _Walk(table, _Lines(chains), chains, JUMP_STACK).run().items():
             chains[name].below = below
 
@@ -37,7 +39,7 @@ class _Lines(Mapping[str, Sequence[Rule]]):
         self._chains = chains
 
     def __getitem__(self, name: str) -> Sequence[Rule]:
-        return self._chains[name].lines
+        return self._chains[name].forms
 
     def __contains__(self, name: object) -> bool:
         return name in self._chains
@@ -85,6 +87,8 @@ class _Walk:
         return jump
 
     def _from(self, base: str) -> None:
+        if self._known(base) is not None:
+            return
         path = {base: _Open(self.lines[base])}  # the chains that call each other now
         while path:
             name = next(reversed(path))

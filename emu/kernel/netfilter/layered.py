@@ -7,6 +7,7 @@ Must not know what is in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, filterfalse
 from typing import Any, TypeVar
 
 from emu.fork import itself
@@ -47,8 +48,9 @@ class Layered(Mapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         own, base = self._own, self._base
-        yield from (key for key in base if key not in own or own[key] is not None)
-        yield from (key for key, value in own.items() if value is not None and key not in base)
+        gone = {key for key, value in own.items() if value is None}
+        further = (key for key, value in own.items() if value is not None and key not in base)
+        return chain(filterfalse(gone.__contains__, base) if gone else base, further)
 
     def __len__(self) -> int:
         return self._count
@@ -82,6 +84,11 @@ def changed(values: Mapping[K, V], other: Mapping[K, V | None]) -> Mapping[K, V]
     return _copied(values, other)
 
 
+def copied(values: Mapping[K, V]) -> dict[K, V]:
+    """The dict that it reads as, a new one."""
+    return _copied(values, {})
+
+
 def differing(values: Mapping[K, V], before: Mapping[K, V]) -> Iterator[V]:
     """The values that `before` does not have, the same objects, at their keys. Where both stand on one dict, what was changed on either is
     looked at alone."""
@@ -96,11 +103,14 @@ def differing(values: Mapping[K, V], before: Mapping[K, V]) -> Iterator[V]:
 def has(values: Mapping[K, V], part: Mapping[K, V]) -> bool:
     """Whether all entries of `part`, a dict, are entries of `values`."""
     base, own = _layers(values)
-    if not all(value is None or own[key] == value for key in own if (value := part.get(key)) is not None):
+    common = [key for key in own if key in part]
+    if any(own[key] != part[key] for key in common):
         return False
-    if own.keys().isdisjoint(part):
-        return part.items() <= base.items()
-    return all(key in own or base.get(key) == value for key, value in part.items())
+    if common:
+        part = dict(part)
+        for key in common:
+            del part[key]
+    return part.items() <= base.items()
 
 
 def _layers(values: Mapping[K, V]) -> tuple[Mapping[K, V], Mapping[K, V | None]]:

@@ -6,7 +6,7 @@ know how rules are walked (`table.py`), looked up (`lookup.py`) or spelled in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -137,17 +137,17 @@ class Chain:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        rules = self._rules
+        rules = self._all()
         if not isinstance(rules, tuple):
             rules = self._rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
         return rules
 
     def __iter__(self) -> Iterator[Rule]:
-        return map(self.rule, range(len(self._rules)))
+        return map(self.rule, range(len(self._all())))
 
     def rule(self, at: int) -> Rule:
         """The rule at a place, from 0."""
-        rules = self._rules
+        rules = self._all()
         rule = rules[at]
         if rule.number != at + 1 and isinstance(rules, list):
             rule = rules[at] = rule.at(at + 1)
@@ -156,11 +156,19 @@ class Chain:
     @property
     def lines(self) -> Sequence[Rule]:
         """The rules, whose numbers may not be those of their places."""
+        return self._all()
+
+    @property
+    def forms(self) -> Sequence[Rule]:
+        """Rules that ask and do what those of the chain do; their places and comments may be others."""
+        return self._rules
+
+    def _all(self) -> list[Rule] | tuple[Rule, ...]:
         return self._rules
 
     def edited(self, edits: Sequence[Edit]) -> Chain:
         """The chain after these edits, each made after the one before. It costs what they change."""
-        lines = [*self._rules]
+        lines = [*self._all()]
         for at, until, others in edits:
             lines[at:until] = others
         chain = Chain(self.name, self.policy, lines)
@@ -172,7 +180,7 @@ class Chain:
     def now(self, rule: Rule) -> Rule | None:
         """What a rule of an earlier moment is in this chain: itself, or the one made of it when its number changed. It is
         looked for outwards from its place."""
-        lines, place = self._rules, rule.number - 1
+        lines, place = self._all(), rule.number - 1
         for far in range(max(place + 1, len(lines) - place)):
             for at in (place - far, place + far):
                 if 0 <= at < len(lines) and (
@@ -182,7 +190,33 @@ class Chain:
         return None
 
     def __repr__(self) -> str:
-        return f"<chain {self.name} of {len(self._rules)}>"
+        return f"<chain {self.name} of {len(self.forms)}>"
+
+
+class LateChain(Chain):
+    """A user's chain whose rules are made when the first one is looked at: no packet comes to most. Until then there are the `forms`
+    alone, which chains share that differ in their rules' comments."""
+
+    __slots__ = ("_forms", "_make")
+
+    def __init__(self, name: str, forms: Sequence[Rule], make: Callable[[], Iterable[Rule]]) -> None:
+        super().__init__(name)
+        self._forms = forms
+        self._make: Callable[[], Iterable[Rule]] | None = make
+
+    @property
+    def forms(self) -> Sequence[Rule]:
+        return self._forms
+
+    @property
+    def made(self) -> bool:
+        """Whether someone may hold one of the rules."""
+        return self._make is None
+
+    def _all(self) -> list[Rule] | tuple[Rule, ...]:
+        if self._make is not None:
+            self._rules, self._make = [*self._make()], None
+        return self._rules
 
 
 ChainMap = Mapping[str, Chain]

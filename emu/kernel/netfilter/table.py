@@ -7,7 +7,7 @@ calls `nat_chain` for the first packet of a connection. Must not know devices, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -50,10 +50,14 @@ EMPTY = RuleSet({})  # one for all namespaces without rules
 
 
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
-    """The rules of chains that were not there."""
+    """What the rules of chains ask that were not there. Chains that share their forms ask the same."""
+    seen: dict[int, Sequence[Rule]] = {}
     for table, chains in ruleset.tables.items():
         for chain in differing(chains, {} if before is None else before.tables.get(table, {})):
-            yield from chain.rules
+            forms = chain.forms
+            if id(forms) not in seen:
+                seen[id(forms)] = forms
+                yield from forms
 
 
 class Tables:
@@ -186,7 +190,7 @@ class Tables:
         if isinstance(text, RuleSet):
             given = text
             kept = self.ruleset.merge(given) if noflush else RuleSet({**self.ruleset.tables, **given.tables})
-            check(kept)
+            check(kept, self.ruleset)
         else:
             kept = parse_restore(text, file, onto=self.ruleset, noflush=noflush)
         before = self.ruleset

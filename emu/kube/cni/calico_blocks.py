@@ -78,9 +78,19 @@ def address_of(blocks: Iterable[IPAMBlock], handle: str) -> int:
     )
 
 
+def _owner(block: IPAMBlock) -> tuple[str]:
+    return (block.node,)
+
+
+def blocks_of(store: Store, node: str) -> list[IPAMBlock]:
+    """The blocks that a node has claimed."""
+    return store.index(IPAMBlock, _owner).of(node)
+
+
 def _blocks_of(store: Store, pool: IPPool, node: str) -> list[IPAMBlock]:
     """The node's blocks of a pool, in the order of their names, as the API server lists them."""
-    found = [each for each in store.list(IPAMBlock) if each.node == node and prefix_of(each).overlaps(prefix_of(pool))]
+    whole = prefix_of(pool)
+    found = [each for each in blocks_of(store, node) if prefix_of(each).overlaps(whole)]
     return sorted(found, key=lambda each: each.name)
 
 

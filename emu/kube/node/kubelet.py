@@ -270,7 +270,7 @@ class Kubelet:
 
     def _wire_late(self, put_off: PutOff) -> None:
         """What `_put_off` has left out."""
-        sandbox, pod, known, _ = put_off
+        sandbox, pod, known, *_ = put_off
         net = boot.namespace(self.deps.clock, sandbox.name, machine=self.node.root)
         sandbox.wired = Wired(net)
         self.deps.adopt(sandbox.name, net, node=self.node.name)

@@ -21,12 +21,13 @@ from emu.wire.frame import BROADCAST, ETH_P_ARP, OTHERHOST, Frame
 
 
 class PutOff(NamedTuple):
-    """A pod, as it was when it started, and what it listened on beside its declared ports."""
+    """A pod, as it was when it started, what it listened on beside its declared ports, and the index of its device on the node."""
 
     sandbox: Sandbox
     pod: Pod
     known: Listening
     moment: Moment
+    ifindex: int
 
 
 class Touch:
@@ -98,7 +99,7 @@ class Unwired:
             devices = self._node.root.devices.values()
             self._touches = [Touch(each, self.wake) for each in devices if not each.loopback]
         clock = self._clock
-        self.pods[sandbox.name] = PutOff(sandbox, pod, known, clock.moment)
+        self.pods[sandbox.name] = PutOff(sandbox, pod, known, clock.moment, self._node.root.reserve())
         clock.skip_to(self._after(clock.moment))
 
     def _after(self, moment: Moment) -> Moment:
@@ -117,6 +118,8 @@ class Unwired:
 
     def _wire_all(self) -> None:
         pods, self.pods = self.pods, {}
+        root = self._node.root
         for each in pods.values():
-            done = self._clock.earlier(each.moment, partial(self._wire, each))
+            done = self._clock.earlier(each.moment, partial(root.late, each.ifindex, partial(self._wire, each)))
             assert done == self._after(each.moment), f"{each.sandbox.name} was wired at another cost than the first pod"
+        root.in_order()

@@ -70,6 +70,10 @@ class CalicoPlugin:
             invoke.delete(kind, config, attachment)
             raise
 
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        conf: CalicoConf = read(config, CalicoConf)
+        return invoke.lease(container.ipam_type(conf.ipam), config, attachment)
+
     def check(self, config: Config, attachment: Attachment) -> None:
         """cmdDummyCheck: always content."""
 

@@ -27,6 +27,19 @@ class CalicoIpam:
     }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
+        owner = (attachment.container_id, attachment.ifname)
+        if owner not in attachment.host.leased:
+            return self._give(config, attachment)
+        attachment.host.leased.discard(owner)
+        own = calico_blocks.blocks_of(datastore(attachment.host), attachment.host.netns.name)
+        return Result(ips=(IP(f"{ip4_text(calico_blocks.address_of(own, _handle(config, attachment)))}/32"),))
+
+    def lease(self, config: Config, attachment: Attachment) -> Result | None:
+        result = self._give(config, attachment)
+        attachment.host.leased.add((attachment.container_id, attachment.ifname))
+        return result
+
+    def _give(self, config: Config, attachment: Attachment) -> Result:
         store, node = datastore(attachment.host), attachment.host.netns.name
         pools = store.list(IPPool)
         if not pools:

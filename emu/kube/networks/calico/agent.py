@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from emu.clock import SECOND
-from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.calico import IPAMBlock, IPPool, IPPoolSpec
 from emu.kube.api.cluster_policy import ClusterNetworkPolicy
@@ -22,44 +21,31 @@ from emu.kube.cni import calico_blocks
 from emu.kube.cni.plugins.calico import host_name
 from emu.kube.networks.calico import dataplane, pool, rules
 from emu.kube.networks.calico.chains import Lines, Tables
-from emu.kube.networks.calico.dataplane import IpSetMembers, State, Tunnel, Vtep
+from emu.kube.networks.calico.dataplane import IpSetMembers, Left, State
+from emu.kube.networks.calico.peers import Link, Peer, Peers
 from emu.kube.networks.calico.policed import POLICED, Policies
 from emu.kube.networks.calico.policies import Written
 from emu.kube.networks.calico.rules import Workload
-from emu.wire.addr import Prefix, ip4, ip4_text
+from emu.wire.addr import Prefix, ip4
 
 NAME = "calico-node"
 PERIOD_NS = 90 * SECOND  # RouteRefreshInterval; IptablesRefreshInterval is twice that
 
 
-class Peer(NamedTuple):
-    """A node: its InternalIP, the address of its tunnel (0: none), and the blocks that it has claimed."""
-
-    name: str
-    ip: int
-    tunnel: int
-    blocks: tuple[Prefix, ...]
-
-
 class View(NamedTuple):
     """The cluster as calico-node sees it: `workloads` by node, `policies` by the names of their chains, and the chains of `groups` of them."""
 
-    pool: IPPoolSpec
-    peers: tuple[Peer, ...]
+    peers: Peers
     workloads: Mapping[str, tuple[Workload, ...]]
     policies: Mapping[str, Written]
     groups: Mapping[str, Lines]
 
 
-class Link(NamedTuple):
-    """How a node is attached: the device with its InternalIP, its subnet and MTU, and the default gateway (0: none)."""
+class _Known(NamedTuple):
+    """A pod's object, and the workload that it is."""
 
-    node: str
-    ip: int
-    device: str
-    subnet: Prefix
-    mtu: int
-    gateway: int
+    pod: Pod
+    workload: Workload
 
 
 @agents.add(NAME)
@@ -69,9 +55,11 @@ class CalicoNode(Agent[View, Link, State]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._applied: dict[str, tuple[State, RuleSet]] = {}  # by node, with the rules that were in force then
+        self._applied: dict[str, State] = {}  # by node
+        self._looked: dict[str, Left] = {}  # by node, where it is still as it was left then
         self._compiled: dict[str, tuple[IPPoolSpec, tuple[Workload, ...], Mapping[str, Lines], Tables]] = {}  # by node
         self._policies = Policies()
+        self._pods: dict[str, _Known] = {}  # by uid
 
     def view(self, objects: Objects, before: View | None) -> View:
         pools = objects.list(IPPool)
@@ -89,36 +77,43 @@ class CalicoNode(Agent[View, Link, State]):
                 )
         self._policies.follow([obj for kind in POLICED for obj in objects.list(kind)])
         workloads: dict[str, list[Workload]] = {}
+        before_pods, self._pods = self._pods, {}
         for pod in objects.list(Pod):
             if pod.status.pod_ip and not pod.spec.host_network and not pod.finished:
-                workloads.setdefault(pod.spec.node_name, []).append(self._workload(pod))
+                uid = pod.metadata.uid
+                known = self._pods[uid] = self._followed(pod, before_pods.get(uid))
+                workloads.setdefault(pod.spec.node_name, []).append(known.workload)
         placed = {node: tuple(sorted(each)) for node, each in workloads.items()}
-        return View(spec, tuple(peers), placed, self._policies.written, self._policies.groups)
+        same = before is not None and before.peers.same(spec, peers)
+        all_peers = before.peers if before is not None and same else Peers(spec, peers)
+        return View(all_peers, placed, self._policies.written, self._policies.groups)
 
-    def _workload(self, pod: Pod) -> Workload:
-        """Its profiles are those of its namespace and of its service account."""
+    def _followed(self, pod: Pod, known: _Known | None) -> _Known:
+        """A pod whose object and policies are the same is the same workload. Its profiles are those of its namespace and of its
+        service account."""
+        ingress, egress = self._policies.calls(pod.namespace, pod.name)
+        if known is not None and known.pod is pod and known.workload[2:] == (ingress, egress):
+            return known
         account = pod.spec.service_account_name or "default"
         profiles = (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.{account}")
-        return Workload(host_name(pod.namespace, pod.name), profiles, *self._policies.calls(pod.namespace, pod.name))
+        return _Known(pod, Workload(host_name(pod.namespace, pod.name), profiles, ingress, egress))
 
     def facts(self, node: Node) -> Link:
-        own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
-        default = next((route for route in node.net.ipv4.fib.main if not route.prefix.length), None)
+        own = next(each for each in node.root.ipv4.addresses if each.addr == node.ip)
+        default = next(iter(node.root.ipv4.fib.main.of(Prefix(0, 0))), None)
         gateway = default.gateway if default is not None else 0
         return Link(node.name, node.ip, own.device.name, own.prefix, own.device.mtu, gateway)
 
     def compile(self, view: View, facts: Link) -> State:
-        spec, kind, node = view.pool, pool.tunnel(view.pool), facts.node
-        own = next((each for each in view.peers if each.name == node), Peer(node, facts.ip, 0, ()))
-        others = [each for each in view.peers if each.name != node]
+        node, paths = facts.node, view.peers.of(facts)
         workloads = view.workloads.get(node, ())
         chains, sets = _policed(view, workloads)
         return State(
-            tables=self._tables(node, workloads, chains, spec),
-            sets=(*_sets(spec, kind, view.peers, others), *sets),
-            tunnel=_tunnel(kind, own, facts),
-            vteps=tuple(_vtep(each) for each in others if each.tunnel) if kind == pool.VXLAN else (),
-            routes=tuple(_routes(spec, kind, own, others, facts)),
+            tables=self._tables(node, workloads, chains, view.peers.spec),
+            sets=(*paths.sets, *sets) if sets else paths.sets,
+            tunnel=paths.tunnel,
+            vteps=paths.vteps,
+            routes=paths.routes,
             devices=tuple(each.device for each in workloads),
         )
 
@@ -128,24 +123,32 @@ class CalicoNode(Agent[View, Link, State]):
         """The node's rules: the same object as long as the pool, the node's workloads and their policies are the same."""
         known = self._compiled.get(node)
         if known is None or known[:3] != (spec, workloads, chains):
-            made = rules.compiled(workloads, pool.tunnel(spec), masquerades=spec.nat_outgoing, policies=chains)
+            before = None if known is None else known[3]
+            made = rules.compiled(
+                workloads, pool.tunnel(spec), masquerades=spec.nat_outgoing, policies=chains, before=before
+            )
             known = self._compiled[node] = (spec, workloads, chains, made)
         return known[3]
 
     def apply(self, node: Node, value: State) -> bool:
-        before, ruleset = self._applied.get(node.name, (None, None))
-        as_left = ruleset is node.net.ipv4.tables.ruleset
-        if before != value or not dataplane.in_place(node.net, value, rules_too=not as_left):
-            dataplane.apply(
-                node.net, value, rules_too=not as_left or before is None or before.tables is not value.tables
-            )
-            self._applied[node.name] = (value, node.net.ipv4.tables.ruleset)
+        net, before, left = node.root, self._applied.get(node.name), self._looked.get(node.name)
+        if before != value or not self._in_place(node, value):
+            as_left = left is not None and left.rules is net.ipv4.tables.ruleset
+            rules_too = not as_left or before is None or before.tables is not value.tables
+            self._looked[node.name] = dataplane.apply(net, value, rules_too=rules_too)
+        self._applied[node.name] = value
         return True
 
     def intact(self, node: Node) -> bool:
-        value, _ = self._applied.get(node.name, (None, None))
-        rules_too = node.net.clock.now // PERIOD_NS % 2 == 0
-        return value is not None and dataplane.in_place(node.net, value, rules_too=rules_too)
+        value = self._applied.get(node.name)
+        rules_too = node.root.clock.now // PERIOD_NS % 2 == 0
+        return value is not None and self._in_place(node, value, rules_too=rules_too)
+
+    def _in_place(self, node: Node, value: State, *, rules_too: bool = True) -> bool:
+        now = dataplane.look(node.root, value, self._looked.get(node.name), rules_too=rules_too)
+        if now is not None:
+            self._looked[node.name] = now
+        return now is not None
 
 
 def _policed(view: View, workloads: tuple[Workload, ...]) -> tuple[dict[str, Lines], list[IpSetMembers]]:
@@ -169,45 +172,3 @@ def _targets(lines: Lines) -> list[str]:
     """The chains that lines jump to."""
     found = (line.rpartition("--jump ")[2] for line in lines)
     return [name for name in found if name.startswith("cali-")]
-
-
-def _sets(spec: IPPoolSpec, kind: str, nodes: tuple[Peer, ...], others: list[Peer]) -> tuple[IpSetMembers, ...]:
-    pools = (spec.cidr,)
-    found = [
-        IpSetMembers(rules.MASQ_POOLS, pools if spec.nat_outgoing else ()),
-        IpSetMembers(rules.ALL_POOLS, pools),
-        IpSetMembers(rules.ALL_HOSTS, tuple(ip4_text(each.ip) for each in nodes)),
-    ]
-    if kind == pool.VXLAN:
-        found.append(IpSetMembers(rules.VXLAN_HOSTS, tuple(ip4_text(each.ip) for each in others if each.tunnel)))
-    return tuple(found)
-
-
-def _tunnel(kind: str, own: Peer, link: Link) -> Tunnel | None:
-    if not own.tunnel:
-        return None
-    mac = pool.tunnel_mac(own.name) if kind == pool.VXLAN else b""
-    return Tunnel(kind, own.tunnel, mac, own.ip, link.device, link.mtu - pool.OVERHEAD[kind])
-
-
-def _vtep(peer: Peer) -> Vtep:
-    return Vtep(peer.tunnel, pool.tunnel_mac(peer.name), peer.ip)
-
-
-def _routes(spec: IPPoolSpec, kind: str, own: Peer, others: list[Peer], link: Link) -> list[str]:
-    """As `ip route add` takes them: to the blocks of the others, and to nowhere for what has no pod in the node's own."""
-    proto = "80" if kind == pool.VXLAN else "bird"
-    found = [f"blackhole {block} proto {proto}" for block in own.blocks]
-    for peer in others:
-        on_link = peer.ip in link.subnet
-        via, device, flag = peer.ip, link.device, " onlink" if kind == pool.VXLAN else ""
-        if pool.mode(spec) == "Always" or (pool.mode(spec) == "CrossSubnet" and not on_link):
-            via, device, flag = (peer.tunnel if kind == pool.VXLAN else peer.ip), pool.DEVICE[kind], " onlink"
-            if not peer.tunnel or not own.tunnel:
-                continue
-        elif not on_link:  # BIRD: `gateway recursive`, by the default route
-            via = link.gateway
-            if not via:
-                continue
-        found += [f"{block} via {ip4_text(via)} dev {device} proto {proto}{flag}" for block in peer.blocks]
-    return found

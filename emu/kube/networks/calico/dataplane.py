@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from emu.kernel import boot, commands
-from emu.kernel.link.vxlan import PERMANENT, Vxlan
-from emu.kernel.net.fib_semantics import Route
+from emu.kernel.link.device import Device
+from emu.kernel.link.vxlan import PERMANENT, Remote, Vxlan
+from emu.kernel.net.fib_semantics import Route, out_of
+from emu.kernel.net.iproute import parse_route
 from emu.kernel.net.neighbour import lookup
 from emu.kernel.net.netns import Netns
-from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ipset import Element, Key
+from emu.kernel.netfilter.ipset_text import parse_ipset
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.networks.calico import chains, pool
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4_text
 from emu.wire.frame import AF_INET
 
 POLICY_SETS = ("cali40s:", "cali40n:")
@@ -57,8 +62,16 @@ class State(NamedTuple):
     devices: tuple[str, ...]
 
 
-def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
-    """Idempotent. What is calico-node's and not in `state` goes. Without `rules_too` the rules are in force already."""
+class Left(NamedTuple):
+    """What was in force when all was as felix wants it: the rules, and the generation of the routes (-1: some had no device)."""
+
+    rules: RuleSet
+    routes: int
+
+
+def apply(net: Netns, state: State, *, rules_too: bool = True) -> Left:
+    """Idempotent. What is calico-node's and not in `state` goes. Without `rules_too` the rules are in force already. Gives what is in
+    force then."""
     net.sysctl["net.ipv4.ip_forward"] = 1
     net.sysctl["net.netfilter.nf_conntrack_acct"] = 1  # configureKernel: connections count packets and bytes
     if state.tunnel is not None:
@@ -75,20 +88,30 @@ def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
         _set_vteps(net, device, state.vteps)
     for name in state.devices:
         _configure(net, name)
-    _set_routes(net, state.routes)
+    whole = _set_routes(net, state.routes)
+    return Left(net.ipv4.tables.ruleset, net.ipv4.fib.generation if whole else -1)
 
 
-def in_place(net: Netns, state: State, *, rules_too: bool = True) -> bool:
-    """Whether `apply` would change nothing that felix looks at again: routes, and with `rules_too` rules."""
-    if {route.text() for route in _own_routes(net)} != _known(net, state.routes):
-        return False
-    return not rules_too or chains.in_place(net.ipv4.tables.ruleset, state.tables)
+def look(net: Netns, state: State, before: Left | None = None, *, rules_too: bool = True) -> Left | None:
+    """What is in force, if `apply` would change nothing that felix looks at again: routes, and with `rules_too` rules. `before`: what was
+    when it would not."""
+    routes, rules = net.ipv4.fib.generation, net.ipv4.tables.ruleset
+    if before is None or routes != before.routes:
+        known = _known(net, state.routes)
+        if {route.text() for route in _own_routes(net)} != known.keys():
+            return None
+        if len(known) != len(state.routes):
+            routes = -1
+    if rules_too and not chains.in_place(rules, state.tables, None if before is None else before.rules):
+        return None
+    return Left(rules if rules_too or before is None else before.rules, routes)
 
 
 def _ensure(net: Netns, tunnel: Tunnel) -> None:
     """configureTunnelDevice: the device, its MTU, its one address, up."""
     name = pool.DEVICE[tunnel.kind]
     if name not in net.devices:
+        net.clock.turn += 1  # behind the pods that started at this time
         if tunnel.kind == pool.VXLAN:
             words = f"id {pool.VXLAN_VNI} dstport {pool.VXLAN_PORT} local {ip4_text(tunnel.local)} dev {tunnel.parent}"
             boot.vxlan(net, name, tunnel.mac, f"{words} nolearning", tunnel.mtu)
@@ -108,18 +131,27 @@ def _fill(net: Netns, wanted: IpSetMembers) -> None:
     sets = net.ipv4.tables.ipsets
     if wanted.name not in sets:
         commands.ipset(net, f"create {wanted.name} {wanted.kind} family inet maxelem 1048576")
-    alone = IpSets({wanted.name: sets[wanted.name]})
-    there = {line.split()[2] for line in alone.save().splitlines() if line.startswith("add ")}
+    found = sets[wanted.name]
+    there = {each.text.split()[0] for each in found.elements.values()}
     for member in sorted(there - set(wanted.members)):
         commands.ipset(net, f"del {wanted.name} {member}")
     for member in wanted.members:
         if member not in there:
-            commands.ipset(net, f"add {wanted.name} {member}")
+            for key, lengths, element in _elements(wanted.kind, member):
+                found.put(key, lengths, element)
+
+
+@lru_cache(maxsize=1 << 14)
+def _elements(kind: str, member: str) -> tuple[tuple[Key, tuple[int, ...], Element], ...]:
+    """What `ipset add` adds, read once: nothing changes an element of these kinds."""
+    (made,) = parse_ipset(f"create x {kind} family inet\nadd x {member}\n").values()
+    nets = [place for place, part in enumerate(made.parts) if part in ("ip", "net")]
+    return tuple((key, tuple(key[place][1] for place in nets), element) for key, element in made.elements.items())
 
 
 def _set_vteps(net: Netns, device: Vxlan, vteps: tuple[Vtep, ...]) -> None:
     """VXLANFDB.Apply: permanent neighbours and entries, and no others."""
-    neighbours, name = device.neigh[AF_INET], device.name
+    neighbours = device.neigh[AF_INET]
     known, macs = {each.addr for each in vteps}, {each.mac for each in vteps}
     for entry in [each for each in neighbours.values() if each.state == "PERMANENT" and each.addr not in known]:
         entry.delete()
@@ -129,7 +161,7 @@ def _set_vteps(net: Netns, device: Vxlan, vteps: tuple[Vtep, ...]) -> None:
         neighbour = lookup(net.ipv4, device, vtep.addr)
         if neighbour is not None and (neighbour.state, neighbour.lladdr) != ("PERMANENT", vtep.mac):
             neighbour.update(vtep.mac, "PERMANENT")
-        boot.fdb(net, f"replace {mac_text(vtep.mac)} dev {name} dst {ip4_text(vtep.host)}")
+        device.replace(vtep.mac, Remote(vtep.host))
 
 
 def _configure(net: Netns, name: str) -> None:
@@ -149,25 +181,41 @@ def _configure(net: Netns, name: str) -> None:
             net.sysctl[variable] = value
 
 
-def _set_routes(net: Netns, wanted: tuple[str, ...]) -> None:
+def _set_routes(net: Netns, wanted: Sequence[str]) -> bool:
+    """Whether all are there: others have no device that is up."""
     texts = _known(net, wanted)
     there = {route.text(): route for route in _own_routes(net)}
-    for text in sorted(there.keys() - texts):
+    for text in sorted(there.keys() - texts.keys()):
         net.ipv4.fib.remove(there[text])
-    for text in wanted:
-        if text not in there and text in texts:
-            boot.route(net, text)
+    for text, device in texts.items():
+        if text not in there:
+            boot.put_route(net, out_of(device, _read(text).route), text)
+    return len(texts) == len(wanted)
 
 
-def _known(net: Netns, wanted: tuple[str, ...]) -> set[str]:
-    """Those whose device is there and up."""
-    found = set()
+def _known(net: Netns, wanted: Sequence[str]) -> dict[str, Device | None]:
+    """Those whose device is there and up, with it."""
+    found: dict[str, Device | None] = {}
     for text in wanted:
-        words = text.split()
-        name = words[words.index("dev") + 1] if "dev" in words else ""
-        if not name or (name in net.devices and net.devices[name].up):
-            found.add(text)
+        name = _read(text).device
+        device = net.devices.get(name)
+        if not name or (device is not None and device.up):
+            found[text] = device
     return found
+
+
+class _Read(NamedTuple):
+    """A route without its device, and the name of that."""
+
+    route: Route
+    device: str
+
+
+@lru_cache(maxsize=1 << 14)
+def _read(text: str) -> _Read:
+    """Read once for all nodes that have it."""
+    names = [""]
+    return _Read(parse_route(text, names.append), names[-1])
 
 
 def _own_routes(net: Netns) -> Iterator[Route]:

@@ -63,6 +63,8 @@ class Policies:
 
     def calls(self, namespace: str, name: str) -> tuple[Lines, Lines]:
         """A pod's calls, to it and from it."""
+        if not self._known:
+            return _NONE
         end = self._followed.index.pod(namespace, name)
         found: list[Lines] = []
         for way in _WAYS:
@@ -78,6 +80,7 @@ class Policies:
         return found[0], found[1]
 
 
+_NONE: tuple[Lines, Lines] = ((), ())
 _WAYS: tuple[Way, Way] = ("ingress", "egress")
 _CHAINS = ("cali-tw-", "cali-fw-", "cali-pi-", "cali-po-")
 dataplanes.add(NAME)(

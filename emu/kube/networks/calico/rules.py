@@ -48,10 +48,15 @@ _TO_VXLAN = f"-p 17 -m multiport --destination-ports {VXLAN_PORT}"
 
 
 def compiled(
-    workloads: Sequence[Workload], tunnel: str, *, masquerades: bool, policies: Mapping[str, Lines] = _NONE
+    workloads: Sequence[Workload],
+    tunnel: str,
+    *,
+    masquerades: bool,
+    policies: Mapping[str, Lines] = _NONE,
+    before: Tables | None = None,
 ) -> Tables:
     """`tunnel`: VXLAN or IPIP where the pool uses one, "" for none; `masquerades`: its pods' packets to the outside. `policies` are the
-    chains that workloads call."""
+    chains that workloads call; `before`: what was compiled for the node last."""
     chains: dict[str, dict[str, Lines]] = {
         "raw": _raw(tunnel),
         "mangle": _mangle(),
@@ -78,7 +83,7 @@ def compiled(
             )
         },
     }
-    return Tables(chains, first, last)
+    return Tables(chains, first, last, before)
 
 
 # -- what every node has --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from emu.kernel.netfilter.layered import changed
+from emu.kernel.netfilter.layered import changed, copied
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.proxy.iptables import names
 from emu.kube.proxy.iptables.compile import ProxyRules
@@ -28,7 +28,7 @@ class Restored(NamedTuple):
 
 def full(current: RuleSet, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
     """Every chain of `new`, and its jumps in front of what the built-in chains hold, where they are missing."""
-    result: Tables = {table: dict(chains) for table, chains in current.tables.items()}
+    result: Tables = {table: copied(chains) for table, chains in current.tables.items()}
     stale: set[str] = set()
     for table, theirs in new.ruleset.tables.items():
         if table not in result:
@@ -45,13 +45,19 @@ def full(current: RuleSet, new: ProxyRules, *, keep_stale: bool = False) -> Rest
 def partial(current: RuleSet, old: ProxyRules, new: ProxyRules, *, keep_stale: bool = False) -> Restored | None:
     """`current`, to which other programs may have done anything, with what differs between two compilations. None: the
     restore fails, since a chain is not there that a rule jumps to (another program deleted it)."""
-    result, written = _written(current, old, new)
+    tables, written = dict(current.tables), _to_write(old, new)
     for table, chains in written.items():
-        both = result[table]
+        tables[table] = changed(tables.get(table) or _new_table(table), chains)
+    for table, chains in written.items():
+        both = tables[table]
         for chain in chains.values():
             if any(rule.jump and rule.jump not in both for rule in chain.rules):
                 return None
-    return _finish(result, _not_in_use(result["nat"], new.ruleset.tables["nat"]), keep_stale)
+    stale = _not_in_use(tables["nat"], new.ruleset.tables["nat"])
+    if stale and not keep_stale:
+        tables["nat"] = changed(tables["nat"], dict.fromkeys(stale))
+        stale = set()
+    return Restored(RuleSet(tables), frozenset(stale))
 
 
 def follow(last: Restored, old: ProxyRules, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
@@ -74,17 +80,6 @@ def follow(last: Restored, old: ProxyRules, new: ProxyRules, *, keep_stale: bool
 
 
 Tables = dict[str, dict[str, Chain]]  # of its own: nothing else holds these
-
-
-def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables, dict[str, dict[str, Chain]]]:
-    """The tables after the chains of a partial sync were written, and these chains."""
-    written = _to_write(old, new)
-    tables: Tables = {table: dict(chains) for table, chains in current.tables.items()}
-    for table, chains in written.items():
-        if table not in tables:
-            tables[table] = _new_table(table)
-        tables[table].update(chains)
-    return tables, written
 
 
 def _new_table(table: str) -> dict[str, Chain]:
