@@ -243,6 +243,11 @@ class Fib:
         else:
             self.forget()
 
+    @property
+    def waits(self) -> bool:
+        """Was something put off?"""
+        return bool(self._put_off)
+
     def settle(self) -> None:
         """Do what was put off, in its order."""
         while self._put_off:

@@ -32,6 +32,12 @@ def cluster() -> Cluster:
     return Cluster(ClusterConfig.of(NODES, network="calico"), objects, capture=False)
 
 
+def settled(made: Cluster) -> Cluster:
+    """Each node has its ways to the others: someone asked for its namespace."""
+    assert all(node.net.ipv4.fib.main.lookup(ip4("10.244.41.200")) for node in made.nodes.values())
+    return made
+
+
 def apply(made: Cluster, text: str) -> None:
     made.apply(load_text(text).objects[0])
 
@@ -50,7 +56,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, place: Any, name: str) -> list[tupl
 
 
 def test_a_change_that_is_not_felixs_has_no_rule_of_felix_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = cluster()
+    made = settled(cluster())
+    made.wait(200)  # felix looks once at routes that were made since
     rules, routes = counted(monkeypatch, chains, "merged"), counted(monkeypatch, dataplane, "_known")
     apply(made, SERVICE.format(81))
     made.wait(400)  # both periods of the refresh
@@ -86,9 +93,9 @@ def test_what_someone_else_did_to_felixs_rules_is_seen(monkeypatch: pytest.Monke
 
 
 def test_a_member_of_a_set_and_a_route_are_read_once_for_all_nodes() -> None:
-    cluster()
+    settled(cluster())
     read = dataplane._elements.cache_info().misses, dataplane._read.cache_info().misses
-    made = cluster()
+    made = settled(cluster())
     assert (dataplane._elements.cache_info().misses, dataplane._read.cache_info().misses) == read
     sets = [node.net.ipv4.tables.ipsets["cali40all-hosts-net"] for node in made.nodes.values()]
     assert all(each.elements == sets[0].elements and each.elements is not sets[0].elements for each in sets[1:])
@@ -105,18 +112,19 @@ def test_nodes_of_one_link_share_the_words_of_their_routes() -> None:
         peers.of(Link(name, ip4(f"192.168.50.{11 + at}"), "eth0", subnet, 1500, ip4("192.168.50.1")))
         for at, name in enumerate(("n0", "n1", "n9"))
     )
-    assert first.routes == (
+    assert first.ways.routes() == (
         "blackhole 10.244.0.0/26 proto 80",
         "10.244.0.64/26 via 192.168.50.12 dev eth0 proto 80 onlink",
         "10.244.0.128/26 via 192.168.50.13 dev eth0 proto 80 onlink",
     )
-    assert first.routes[2] is second.routes[2]
+    assert first.ways.routes()[2] is second.ways.routes()[2]
     assert [each.members for each in first.sets[2:]] == [
         ("192.168.50.11", "192.168.50.12", "192.168.50.13"),
         ("192.168.50.12", "192.168.50.13"),
     ]
-    assert [vtep.addr for vtep in second.vteps] == [blocks[0].net, blocks[2].net]
-    assert unknown.tunnel is None and len(unknown.vteps) == len(unknown.routes) == 3
+    assert [vtep.addr for vtep in second.ways.vteps()] == [blocks[0].net, blocks[2].net]
+    assert unknown.tunnel is None and len(unknown.ways.vteps()) == len(unknown.ways.routes()) == 3
+    assert str(unknown.ways.within) == "10.244.0.0/24"
     assert peers.same(peers.spec, all_of_them) and not peers.same(peers.spec, all_of_them[1:])
 
 

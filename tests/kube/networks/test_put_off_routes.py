@@ -12,7 +12,7 @@ from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.wire.addr import ip4
 
-NETWORKS = {"bridge": 29, "kindnet": 29, "flannel": 29}  # the routes to other nodes of one among 30
+NETWORKS = {"bridge": 29, "kindnet": 29, "flannel": 29, "calico": 29}  # the routes to other nodes of one among 30
 PODS = "---\n".join(
     f"{{apiVersion: v1, kind: Pod, metadata: {{name: n{n}}}, spec: {{nodeName: node-{n}, containers: [{{name: c}}]}}}}\n"
     for n in (3, 7)

@@ -112,8 +112,7 @@ class CalicoNode(Agent[View, Link, State]):
             tables=self._tables(node, workloads, chains, view.peers.spec),
             sets=(*paths.sets, *sets) if sets else paths.sets,
             tunnel=paths.tunnel,
-            vteps=paths.vteps,
-            routes=paths.routes,
+            ways=paths.ways,
             devices=tuple(each.device for each in workloads),
         )
 

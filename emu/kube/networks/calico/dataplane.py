@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import NamedTuple, Protocol
 
 from emu.kernel import boot, commands
 from emu.kernel.link.device import Device
@@ -17,7 +17,7 @@ from emu.kernel.netfilter.ipset import Element, Key
 from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.networks.calico import chains, pool
-from emu.wire.addr import ip4_text
+from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import AF_INET
 
 POLICY_SETS = ("cali40s:", "cali40n:")
@@ -51,19 +51,31 @@ class Vtep(NamedTuple):
     host: int
 
 
+class Ways(Protocol):
+    """The ways to other nodes, made when something is routed: texts of `ip route`, and the ends of the tunnel. `within`: a prefix
+    that has all addresses that they lead to."""
+
+    @property
+    def within(self) -> Prefix: ...
+
+    def routes(self) -> tuple[str, ...]: ...
+
+    def vteps(self) -> tuple[Vtep, ...]: ...
+
+
 class State(NamedTuple):
-    """All that is to be in force. `devices` are the host's ends of pods' pairs, `routes` texts of `ip route`."""
+    """All that is to be in force. `devices` are the host's ends of pods' pairs."""
 
     tables: chains.Tables
     sets: tuple[IpSetMembers, ...]
     tunnel: Tunnel | None
-    vteps: tuple[Vtep, ...]
-    routes: tuple[str, ...]
+    ways: Ways
     devices: tuple[str, ...]
 
 
 class Left(NamedTuple):
-    """What was in force when all was as felix wants it: the rules, and the generation of the routes (-1: some had no device)."""
+    """What was in force when all was as felix wants it: the rules, and the generation of the routes (-1: some had no device, or
+    they are made when something is routed)."""
 
     rules: RuleSet
     routes: int
@@ -83,24 +95,30 @@ def apply(net: Netns, state: State, *, rules_too: bool = True) -> Left:
     wanted = {each.name for each in state.sets}
     for name in [each for each in net.ipv4.tables.ipsets if each.startswith(POLICY_SETS) and each not in wanted]:
         del net.ipv4.tables.ipsets[name]
-    device = net.devices.get(pool.DEVICE[pool.VXLAN])
-    if isinstance(device, Vxlan):
-        _set_vteps(net, device, state.vteps)
     for name in state.devices:
         _configure(net, name)
-    whole = _set_routes(net, state.routes)
-    return Left(net.ipv4.tables.ruleset, net.ipv4.fib.generation if whole else -1)
+    net.put_off(state.ways.within, partial(_set_ways, net, state.ways))
+    return Left(net.ipv4.tables.ruleset, -1)
+
+
+def _set_ways(net: Netns, ways: Ways) -> None:
+    device = net.devices.get(pool.DEVICE[pool.VXLAN])
+    if isinstance(device, Vxlan):
+        _set_vteps(net, device, ways.vteps())
+    _set_routes(net, ways.routes())
 
 
 def look(net: Netns, state: State, before: Left | None = None, *, rules_too: bool = True) -> Left | None:
     """What is in force, if `apply` would change nothing that felix looks at again: routes, and with `rules_too` rules. `before`: what was
     when it would not."""
-    routes, rules = net.ipv4.fib.generation, net.ipv4.tables.ruleset
-    if before is None or routes != before.routes:
-        known = _known(net, state.routes)
+    fib, rules = net.ipv4.fib, net.ipv4.tables.ruleset
+    routes = -1 if fib.waits else fib.generation
+    if before is None or (not fib.waits and routes != before.routes):
+        wanted = state.ways.routes()
+        known = _known(net, wanted)
         if {route.text() for route in _own_routes(net)} != known.keys():
             return None
-        if len(known) != len(state.routes):
+        if len(known) != len(wanted):
             routes = -1
     if rules_too and not chains.in_place(rules, state.tables, None if before is None else before.rules):
         return None
@@ -181,8 +199,7 @@ def _configure(net: Netns, name: str) -> None:
             net.sysctl[variable] = value
 
 
-def _set_routes(net: Netns, wanted: Sequence[str]) -> bool:
-    """Whether all are there: others have no device that is up."""
+def _set_routes(net: Netns, wanted: Sequence[str]) -> None:
     texts = _known(net, wanted)
     there = {route.text(): route for route in _own_routes(net)}
     for text in sorted(there.keys() - texts.keys()):
@@ -190,7 +207,6 @@ def _set_routes(net: Netns, wanted: Sequence[str]) -> bool:
     for text, device in texts.items():
         if text not in there:
             boot.put_route(net, out_of(device, _read(text).route), text)
-    return len(texts) == len(wanted)
 
 
 def _known(net: Netns, wanted: Sequence[str]) -> dict[str, Device | None]:

@@ -7,13 +7,14 @@ pods, or how anything is put in force.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from emu.fork import itself
 from emu.kube.api.calico import IPPoolSpec
 from emu.kube.networks.calico import pool, rules
 from emu.kube.networks.calico.dataplane import IpSetMembers, Tunnel, Vtep
-from emu.wire.addr import Prefix, ip4_text
+from emu.wire.addr import Prefix, covering, ip4_text
 
 
 class Peer(NamedTuple):
@@ -37,12 +38,28 @@ class Link(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """What a node is to have, as `dataplane.State` has it."""
+    """What a node is to have, as `dataplane.State` has it. `ways` to the nodes of `peers`."""
 
     sets: tuple[IpSetMembers, ...]
     tunnel: Tunnel | None
-    vteps: tuple[Vtep, ...]
-    routes: tuple[str, ...]
+    ways: Ways
+
+
+class Ways(NamedTuple):
+    """The ways from the node of a link to all others (`dataplane.Ways`)."""
+
+    peers: Peers
+    link: Link
+
+    @property
+    def within(self) -> Prefix:
+        return self.peers.within
+
+    def routes(self) -> tuple[str, ...]:
+        return self.peers.routes_of(self.link)
+
+    def vteps(self) -> tuple[Vtep, ...]:
+        return self.peers.vteps_of(self.link.node)
 
 
 class _Way(NamedTuple):
@@ -57,12 +74,13 @@ class _Way(NamedTuple):
 class Peers:
     """The nodes and their pool."""
 
-    __slots__ = ("_all", "_known", "_pools", "_routes", "_tunnelled", "kind", "spec")
+    __slots__ = ("_all", "_by_name", "_known", "_pools", "_routes", "_tunnelled", "kind", "spec", "within")
     __deepcopy__ = itself
 
     def __init__(self, spec: IPPoolSpec, peers: Iterable[Peer]) -> None:
         self.spec, self.kind = spec, pool.tunnel(spec)
         self._all = tuple(peers)
+        self._by_name = {each.name: each for each in self._all}
         pools = (spec.cidr,)
         self._pools: tuple[IpSetMembers, ...] = (
             IpSetMembers(rules.MASQ_POOLS, pools if spec.nat_outgoing else ()),
@@ -72,6 +90,8 @@ class Peers:
         self._tunnelled: dict[str, tuple[str, Vtep]] = {}  # the end of the tunnel of each node that has one
         if self.kind == pool.VXLAN:
             self._tunnelled = {each.name: (ip4_text(each.ip), _vtep(each)) for each in self._all if each.tunnel}
+        ends = (Prefix(each.tunnel, 32) for each in self._all if each.tunnel)
+        self.within = covering(chain((block for each in self._all for block in each.blocks), ends))
         self._routes: dict[_Way, dict[str, tuple[str, ...]]] = {}  # to each node
         self._known: dict[Link, Paths] = {}
 
@@ -86,16 +106,27 @@ class Peers:
         return found
 
     def _paths(self, link: Link) -> Paths:
-        node, sets = link.node, self._pools
-        own = next((each for each in self._all if each.name == node), Peer(node, link.ip, 0, ()))
-        ends = [end for name, end in self._tunnelled.items() if name != node]
+        sets = self._pools
         if self.kind == pool.VXLAN:
-            sets = (*sets, IpSetMembers(rules.VXLAN_HOSTS, tuple(ip for ip, _ in ends)))
+            others = tuple(ip for name, (ip, _) in self._tunnelled.items() if name != link.node)
+            sets = (*sets, IpSetMembers(rules.VXLAN_HOSTS, others))
+        return Paths(sets, _tunnel(self.kind, self._own(link), link), Ways(self, link))
+
+    def _own(self, link: Link) -> Peer:
+        return self._by_name.get(link.node) or Peer(link.node, link.ip, 0, ())
+
+    def vteps_of(self, node: str) -> tuple[Vtep, ...]:
+        """The ends of the tunnel on the other nodes."""
+        return tuple(vtep for name, (_, vtep) in self._tunnelled.items() if name != node)
+
+    def routes_of(self, link: Link) -> tuple[str, ...]:
+        """As `ip route add` takes them: the node's own blocks have no pods beside those that have routes of their own."""
+        own = self._own(link)
         routes = [f"blackhole {block} proto {self._proto}" for block in own.blocks]
         for name, texts in self._to_all(_Way(link.device, link.subnet, link.gateway, bool(own.tunnel))).items():
-            if name != node:
+            if name != link.node:
                 routes += texts
-        return Paths(sets, _tunnel(self.kind, own, link), tuple(vtep for _, vtep in ends), tuple(routes))
+        return tuple(routes)
 
     @property
     def _proto(self) -> str:
