@@ -14,7 +14,7 @@ from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_figures import TcpFigures, tcp_info
 from emu.kernel.transport.tcp_input import receive, take_syn
-from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
+from emu.kernel.transport.tcp_minisocks import enter_time_wait, misses, reusable, syn_ack
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, of_plain, plain_part
 from emu.kernel.transport.tcp_output import (
     NAGLE_OFF,
@@ -409,6 +409,10 @@ class TcpEndpoint(TcpSock):
     def time_waiting(self) -> bool:
         """Only a mini socket is left: its answers have IP ID 0, and a SYN may open a new connection in its place."""
         return self.mini and self.state in ("FIN_WAIT2", "TIME_WAIT")
+
+    def misses(self, segment: Segment) -> bool:
+        """Is this a request, and the segment one for its listener?"""
+        return misses(self, segment)
 
     def reusable_isn(self, syn: Segment) -> int | None:
         """In TIME_WAIT: the ISN with which a listener may take `syn` as a new connection (forget this endpoint then), or None."""

@@ -11,7 +11,7 @@ import errno
 from emu.kernel.transport.seqnum import expand
 from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, update_rtt
 from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_payload
-from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
+from emu.kernel.transport.tcp_minisocks import enter_time_wait, misses, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
 from emu.kernel.transport.tcp_output import ack_limited, push, send_ack, sync_mss, timestamp, transmit_syn
 from emu.kernel.transport.tcp_sndbuf import check_space, sndbuf_expand
@@ -144,8 +144,9 @@ def _request(tp: TcpSock, segment: Segment, now_ns: int) -> None:
             tp.total_retrans += 1
             tp.start_xmit_timer("retransmit", now_ns + (tp.config.timeout_init_ns << tp.retransmits))
         return
-    if flags & ACK and not flags & RST and segment.ack != tp.wire(tp.iss + 1):
-        _refuse(tp, segment)
+    if misses(tp, segment):
+        if not flags & RST:
+            _refuse(tp, segment)
         return
     if not (seq <= tp.rcv_nxt + tp.rcv_wnd and seq + segment.length >= tp.rcv_nxt):
         if not flags & RST:

@@ -231,7 +231,7 @@ class Tcp:
         plain = frame.plain or plain_of(frame)
         if plain is not None and not plain[2] & SYN and kind not in ("loopback", "vrf"):
             socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
-            if socket is not None:
+            if socket is not None and socket.listener is None:
                 net.delivered += 1  # `_deliver`, without its call
                 for watch in net.delivery_listeners:
                     watch(frame, self.fact)
@@ -253,6 +253,8 @@ class Tcp:
             if isn is not None:
                 socket.leave_time_wait()
                 socket = None
+        elif socket is not None and socket.endpoint is not None and socket.endpoint.misses(segment):
+            socket = None
         if socket is None:
             listener = self.ports.lookup(frame.dst, frame.dport)
             if listener is None or listener.backlog is None:

@@ -114,6 +114,11 @@ def syn_ack(tp: TcpSock, now_ns: int) -> None:
     )
 
 
+def misses(tp: TcpSock, segment: Segment) -> bool:
+    """Does a segment acknowledge what a request has not sent? tcp_check_req leaves it to the listener."""
+    return tp.mini and tp.state == "SYN_RECV" and bool(segment.flags & ACK) and segment.ack != tp.wire(tp.iss + 1)
+
+
 def request_ack(tp: TcpSock, now_ns: int) -> None:
     """A request's answer to a segment outside its window."""
     if not ack_limited(tp, now_ns):
