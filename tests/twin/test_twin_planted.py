@@ -262,7 +262,7 @@ def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix], size: int) ->
 
 def one_less(real: Any, agent: Any, view: Any, facts: Any) -> Any:
     made = real(agent, view, facts)
-    return made._replace(via=dict(list(made.via.items())[:-1]))
+    return made._replace(peers=made.peers[:-1])
 
 
 def unremembered(*arguments: Any) -> Recent:
