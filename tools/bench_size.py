@@ -4,7 +4,7 @@
 process of its own, one after the other, so that memory is its own. All is CPU time (user + system), since wall clock means
 little on a busy machine; flows and changes are medians. The exponent between two sizes is the power of the number of nodes
 that a cost grows with: 1 is linear, 0 is no growth. With `--no-capture` pods that no packet reaches have no network: the first flow
-and the first deletion wire the pods of the nodes that they touch. Nothing here is a test.
+and the first deletion wire the pods of the nodes that they touch. `--network` names another network than bridge. Nothing here is a test.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from emu.kube.cluster import Cluster, ClusterConfig
 SIZES = (10, 100, 1_000, 5_000)
 TURNS, FLOWS, WARM = 7, 20, 5  # rounds of changes, flows measured in each, and before these
 CLIENT, SERVER = 0, 1  # the numbers of the Services that the flow's ends are behind
+UNDERLAYS = {"kindnet": "switched"}  # its nodes are on one link
 UNITS = {"load": "s", "build": "s", "memory": "MiB", "memory after the changes": "MiB"}  # all others are ms
 PER_POD = {"load": ("us", 1e6), "build": ("us", 1e6), "memory": ("KiB", 1024.0)}
 
@@ -62,7 +63,7 @@ def manifests(nodes: int) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
-def measure(nodes: int, path: Path, *, capture: bool) -> Rows:
+def measure(nodes: int, path: Path, network: str, *, capture: bool) -> Rows:
     """What one size costs: load and build in s, flows and changes in ms, memory in MiB."""
     rows: Rows = {}
 
@@ -74,7 +75,8 @@ def measure(nodes: int, path: Path, *, capture: bool) -> Rows:
     loaded = load(path)
     note("load", time.process_time() - started)
     started = time.process_time()
-    cluster = Cluster(ClusterConfig.of(nodes, pod_subnet=POD_SUBNET), loaded.objects, capture=capture)
+    config = ClusterConfig.of(nodes, pod_subnet=POD_SUBNET, network=network, underlay=UNDERLAYS.get(network, "routed"))
+    cluster = Cluster(config, loaded.objects, capture=capture)
     note("build", time.process_time() - started)
     note("memory", memory_mib())
 
@@ -106,12 +108,22 @@ def _pod_of(cluster: Cluster, number: int) -> Pod:
     return next(pod for pod in cluster.store.list(Pod) if pod.metadata.labels["app"] == f"s{number}")
 
 
-def run(nodes: int, limit_mib: int, *, capture: bool) -> Rows:
+def run(nodes: int, limit_mib: int, network: str, *, capture: bool) -> Rows:
     """Measure one size in a process of its own. Raises RuntimeError when it ends without an answer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "objects.json")
         path.write_text(manifests(nodes), encoding="utf-8")
-        command = [sys.executable, __file__, "--one", str(path), "--limit", str(limit_mib), str(nodes)]
+        command = [
+            sys.executable,
+            __file__,
+            "--one",
+            str(path),
+            "--limit",
+            str(limit_mib),
+            "--network",
+            network,
+            str(nodes),
+        ]
         command += [] if capture else ["--no-capture"]
         # the package that stands beside this file, whichever is installed
         here = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
@@ -151,14 +163,17 @@ def main() -> None:
         "--limit", type=int, default=14 * 1024, metavar="MIB", help="address space of a process at most"
     )
     parser.add_argument("--no-capture", dest="capture", action="store_false", help="clusters without a capture")
+    parser.add_argument(
+        "--network", default="bridge", help="what wires the pods: bridge, flannel, kindnet, calico, ..."
+    )
     parser.add_argument("--one", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         limit = options.limit << 20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        print(json.dumps(measure(options.sizes[0], options.one, capture=options.capture)))
+        print(json.dumps(measure(options.sizes[0], options.one, options.network, capture=options.capture)))
         return
-    report({nodes: run(nodes, options.limit, capture=options.capture) for nodes in options.sizes})
+    report({nodes: run(nodes, options.limit, options.network, capture=options.capture) for nodes in options.sizes})
 
 
 if __name__ == "__main__":
