@@ -175,6 +175,7 @@ class States:
 
     def watch(self, net: Netns, name: str, *, joins: bool = False) -> None:
         """Record a namespace from now on. `joins`: its whole state is a change, as it was not there before."""
+        net.settle()
         watch = Watch(net, name, self._note, self._ruled, self._ended)
         self.watches.append(watch)
         if joins:

@@ -140,7 +140,7 @@ def test_what_ages_goes_at_its_time() -> None:
     assert (ended.gone, ended.new) == (opened.new, "")
     assert (opened.name, ended.name) == ("router#1", "router#1")
     assert {each.name for each in of(states.changes(), "router", "fdb")} == {""}
-    assert ended.time_ns - opened.time_ns == 30 * SECOND
+    assert opened.time_ns < ended.time_ns == 30 * SECOND  # counted from the tick
 
 
 def test_an_open_port_and_a_route_are_changes() -> None:

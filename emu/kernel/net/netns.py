@@ -116,8 +116,7 @@ class Netns:
 
     def record(self, recorder: Recorder | None) -> None:
         """Call `recorder` from now on where a table of this namespace changes; None: no one."""
-        for family in self.families.values():
-            family.fib.settle()
+        self.settle()
         self.recorder = recorder
         if self.conntrack is not None:
             self.conntrack.recorder = recorder
@@ -126,9 +125,13 @@ class Netns:
 
     def put_off(self, within: Prefix, call: Callable[[], None]) -> None:
         """Add routes to addresses `within` a prefix, and the neighbours behind them, when something looks for one, as if at this
-        time: large clusters have many machines that route nothing. `call` sends nothing and starts no timer. Who reads the
-        tables settles the fib before."""
+        time: large clusters have many machines that route nothing. `call` sends nothing and starts no timer."""
         self.ipv4.fib.put_off(within, partial(self.clock.earlier, self.clock.moment, call))
+
+    def settle(self) -> None:
+        """Do what was put off: whoever reads the tables of a namespace calls this before."""
+        for family in self.families.values():
+            family.fib.settle()
 
     def join(self, family: Family) -> Family:
         """Add an address family. Raises InputError if the namespace has that family, or already has a device."""

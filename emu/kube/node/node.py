@@ -132,7 +132,7 @@ class Node:
         """Wire the pods whose wiring was put off, and add the routes that agents have put off."""
         if self.later is not None:
             self.later.wake()
-        self.root.ipv4.fib.settle()
+        self.root.settle()
 
     @property
     def files(self) -> dict[str, str]:

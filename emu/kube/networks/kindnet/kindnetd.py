@@ -63,7 +63,7 @@ class Kindnetd(Agent[Peers, int, Peers]):
     def apply(self, node: Node, value: Peers) -> bool:
         if self._tried is not value:
             self._tried = value
-            node.root.ipv4.fib.settle()
+            node.root.settle()
             self._sync(node, value)
         elif self._planned.get(node.name) is not value:
             self._planned[node.name] = value
