@@ -25,7 +25,7 @@ def await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture
     """Wait for carriers and ports: the kernel brings them up, and removes deleted ones, in a worker."""
     plugged = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
     want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
-    pulled = {name for name in plugged if not picture.links[name].carrier}
+    pulled = plugged - want  # or its other end is down
     lit = {port.bridge for port in picture.ports if port.device in want or _runs_alone(picture.links[port.device])}
     idle = {port.device for port in picture.ports if not picture.links[port.bridge].up}
     # a bridge loses its carrier with its last port that has one, and its neighbours with it

@@ -143,7 +143,7 @@ class Mirror:
             self._links(self.spaces[net], old[net], wanted[net])
             self._pull(net, old[net], wanted[net])
         if any(wanted[net].links != old[net].links or wanted[net].ports != old[net].ports for net in changed):
-            for net in changed:
+            for net in {*changed, *_far_ends(changed, old, wanted)}:
                 await_links(self.spaces[net], wanted[net], wanted)
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
@@ -426,6 +426,16 @@ def _switch(on: bool) -> str:
 def _dev(text: str) -> str:
     words = text.split(" ")
     return words[words.index("dev") + 1]
+
+
+def _far_ends(
+    changed: Iterable[Netns], old: Mapping[Netns, Picture], wanted: Mapping[Netns, Picture]
+) -> Iterator[Netns]:
+    """Where the other ends are of links that have changed: those follow, whatever else changes there."""
+    for net in changed:
+        for name, link in wanted[net].links.items():
+            if link.peer is not None and link.peer[0] in wanted and link != old[net].links.get(name):
+                yield link.peer[0]
 
 
 def _empty(text: str) -> str:
