@@ -129,7 +129,7 @@ class Netns:
         self.ipv4.fib.put_off(within, partial(self.clock.earlier, self.clock.moment, call))
 
     def settle(self) -> None:
-        """Do what was put off: whoever reads the tables of a namespace calls this before."""
+        """Do what was put off: before the tables of a namespace are read."""
         for family in self.families.values():
             family.fib.settle()
 
