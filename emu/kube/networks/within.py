@@ -8,14 +8,16 @@ from emu.wire.addr import Prefix, covering
 
 
 class Within:
-    """The smallest prefix that has the pod CIDRs of the last view."""
+    """The smallest prefix that has the pod CIDRs of all views so far: what leads to those of a node that left goes, too."""
 
     def __init__(self) -> None:
         self._view: object = None
-        self._prefix = Prefix(0, 0)
+        self._prefix: Prefix | None = None
 
     def of(self, view: object, subnets: Iterable[Prefix]) -> Prefix:
         """`subnets` are those of `view`."""
         if view is not self._view:
-            self._view, self._prefix = view, covering(subnets)
-        return self._prefix
+            seen = () if self._prefix is None else (self._prefix,)
+            held = (*subnets, *seen)
+            self._view, self._prefix = view, covering(held) if held else None
+        return self._prefix or Prefix(0, 0)

@@ -16,6 +16,7 @@ from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.networks.calico import chains, dataplane
 from emu.kube.networks.calico.peers import Link, Peer, Peers
+from emu.kube.networks.within import Within
 from emu.wire.addr import Prefix, ip4
 from rules import FakeNetns
 
@@ -107,7 +108,7 @@ def test_nodes_of_one_link_share_the_words_of_their_routes() -> None:
     all_of_them = [
         Peer(f"n{each}", ip4("192.168.50.11") + each, block.net, (block,)) for each, block in enumerate(blocks)
     ]
-    peers = Peers(IPPoolSpec(cidr="10.244.0.0/16", vxlan_mode="CrossSubnet"), all_of_them)
+    peers = Peers(IPPoolSpec(cidr="10.244.0.0/16", vxlan_mode="CrossSubnet"), all_of_them, Within())
     first, second, unknown = (
         peers.of(Link(name, ip4(f"192.168.50.{11 + at}"), "eth0", subnet, 1500, ip4("192.168.50.1")))
         for at, name in enumerate(("n0", "n1", "n9"))

@@ -70,3 +70,21 @@ def test_a_node_that_left_is_no_way_for_one_that_looks_late() -> None:
 def test_kindnetd_reports_at_once_what_it_cannot_reach() -> None:
     with pytest.raises(InputError, match="kindnetd of node-1 cannot route to node-2"):
         Cluster(ClusterConfig.of(3, network="kindnet", underlay="routed"), capture=False)
+
+
+@pytest.mark.parametrize("network", ["bridge", "flannel", "calico"])
+def test_the_way_to_a_node_that_left_is_looked_at_wherever_it_leads(network: str) -> None:
+    """The pod CIDRs of the nodes that stay have a narrower prefix than all had."""
+    pods = "---\n".join(
+        f"{{apiVersion: v1, kind: Pod, metadata: {{name: n{n}}}, spec: {{nodeName: node-{n}, containers: [{{name: c}}]}}}}\n"
+        for n in range(1, 5)
+    )
+    cluster = Cluster(ClusterConfig.of(4, network=network, underlay="switched"), load_text(pods).objects, capture=False)
+    assert cluster.ping("default/n1", "default/n4").delivered
+    fib, gone = cluster.nodes["node-1"].root.ipv4.fib, cluster.pods["default/n4"].ip
+    before = fib.lookup(gone)
+    assert before is not None and before.prefix.length
+    cluster.delete("node", "", "node-4")
+    after = fib.lookup(gone)
+    fib.settle()
+    assert after is fib.lookup(gone)

@@ -26,6 +26,7 @@ from emu.kube.networks.calico.peers import Link, Peer, Peers
 from emu.kube.networks.calico.policed import POLICED, Policies
 from emu.kube.networks.calico.policies import Written
 from emu.kube.networks.calico.rules import Workload
+from emu.kube.networks.within import Within
 from emu.wire.addr import Prefix, ip4
 
 NAME = "calico-node"
@@ -59,6 +60,7 @@ class CalicoNode(Agent[View, Link, State]):
         self._looked: dict[str, Left] = {}  # by node, where it is still as it was left then
         self._compiled: dict[str, tuple[IPPoolSpec, tuple[Workload, ...], Mapping[str, Lines], Tables]] = {}  # by node
         self._policies = Policies()
+        self._within = Within()
         self._pods: dict[str, _Known] = {}  # by uid
 
     def view(self, objects: Objects, before: View | None) -> View:
@@ -85,7 +87,7 @@ class CalicoNode(Agent[View, Link, State]):
                 workloads.setdefault(pod.spec.node_name, []).append(known.workload)
         placed = {node: tuple(sorted(each)) for node, each in workloads.items()}
         same = before is not None and before.peers.same(spec, peers)
-        all_peers = before.peers if before is not None and same else Peers(spec, peers)
+        all_peers = before.peers if before is not None and same else Peers(spec, peers, self._within)
         return View(all_peers, placed, self._policies.written, self._policies.groups)
 
     def _followed(self, pod: Pod, known: _Known | None) -> _Known:

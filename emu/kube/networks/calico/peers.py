@@ -14,7 +14,8 @@ from emu.fork import itself
 from emu.kube.api.calico import IPPoolSpec
 from emu.kube.networks.calico import pool, rules
 from emu.kube.networks.calico.dataplane import IpSetMembers, Tunnel, Vtep
-from emu.wire.addr import Prefix, covering, ip4_text
+from emu.kube.networks.within import Within
+from emu.wire.addr import Prefix, ip4_text
 
 
 class Peer(NamedTuple):
@@ -77,7 +78,7 @@ class Peers:
     __slots__ = ("_all", "_by_name", "_known", "_pools", "_routes", "_tunnelled", "kind", "spec", "within")
     __deepcopy__ = itself
 
-    def __init__(self, spec: IPPoolSpec, peers: Iterable[Peer]) -> None:
+    def __init__(self, spec: IPPoolSpec, peers: Iterable[Peer], within: Within) -> None:
         self.spec, self.kind = spec, pool.tunnel(spec)
         self._all = tuple(peers)
         self._by_name = {each.name: each for each in self._all}
@@ -91,7 +92,7 @@ class Peers:
         if self.kind == pool.VXLAN:
             self._tunnelled = {each.name: (ip4_text(each.ip), _vtep(each)) for each in self._all if each.tunnel}
         ends = (Prefix(each.tunnel, 32) for each in self._all if each.tunnel)
-        self.within = covering(chain((block for each in self._all for block in each.blocks), ends))
+        self.within = within.of(self, chain((block for each in self._all for block in each.blocks), ends))
         self._routes: dict[_Way, dict[str, tuple[str, ...]]] = {}  # to each node
         self._known: dict[Link, Paths] = {}
 
