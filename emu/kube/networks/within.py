@@ -8,7 +8,7 @@ from emu.wire.addr import Prefix, covering
 
 
 class Within:
-    """The smallest prefix that has the pod CIDRs of all views so far: what leads to those of a node that left goes, too."""
+    """The smallest prefix that has the pod CIDRs of all views so far: routes to a node that left are removed, too."""
 
     def __init__(self) -> None:
         self._view: object = None

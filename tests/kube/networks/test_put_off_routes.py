@@ -73,7 +73,7 @@ def test_kindnetd_reports_at_once_what_it_cannot_reach() -> None:
 
 
 @pytest.mark.parametrize("network", ["bridge", "flannel", "calico"])
-def test_the_way_to_a_node_that_left_is_looked_at_wherever_it_leads(network: str) -> None:
+def test_the_way_to_a_node_that_left_is_gone_at_the_next_look_up(network: str) -> None:
     """The pod CIDRs of the nodes that stay have a narrower prefix than all had."""
     pods = "---\n".join(
         f"{{apiVersion: v1, kind: Pod, metadata: {{name: n{n}}}, spec: {{nodeName: node-{n}, containers: [{{name: c}}]}}}}\n"
